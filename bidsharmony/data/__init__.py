@@ -1,0 +1,1 @@
+"""Weights, model card, path patterns and report templates."""

@@ -1,0 +1,1 @@
+"""The batch-effect audit of the group level."""

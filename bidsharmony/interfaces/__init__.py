@@ -1,0 +1,1 @@
+"""Nipype shells: load with nibabel, call one function, save."""

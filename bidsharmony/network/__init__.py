@@ -1,0 +1,1 @@
+"""The torch network: model, weights, inference and training."""

@@ -1,0 +1,1 @@
+"""The simulator: tissue, signal, scanner, heads and the phantom dataset."""

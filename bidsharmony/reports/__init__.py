@@ -1,0 +1,1 @@
+"""Participant and group pages: self-contained HTML."""
