@@ -1,0 +1,70 @@
+# make demo   environment, six virtual scans on three scanners, harmonized, with pages to look at
+# make test   environment, every test
+#
+# PYTHON       the interpreter to build on (3.11 or later)
+# VENV         where the environment goes
+# TORCH_INDEX  an index to take torch from, such as https://download.pytorch.org/whl/cpu
+# JOBS         how many tests run at once
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+TORCH ?= 2.13.0
+TORCH_INDEX ?=
+JOBS ?= 2
+PYTEST_ARGS ?=
+
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check
+READY = $(VENV)/.ready
+
+# One thread per process: the tests and the participants are what runs in parallel.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS ?= 1
+# No library calls home.
+export NO_ET = 1
+export NIPYPE_NO_ET = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint docs clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+	@echo 'make lint | docs | env | clean'
+
+env: $(READY)
+
+# torch goes first and by name: a range may resolve to a build for graphics cards of several GB.
+$(READY): setup.cfg pyproject.toml
+	@test -n '$(PYTHON)' || { echo 'No python3.11 or python3 on the PATH. Install Python 3.11 or name it: make PYTHON=...' >&2; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo '$(PYTHON): older than Python 3.11. Name a later one: make PYTHON=...' >&2; exit 1; }
+	'$(PYTHON)' -m venv '$(VENV)'
+	$(PIP) install --quiet $(if $(TORCH_INDEX),--index-url '$(TORCH_INDEX)') 'torch==$(TORCH)'
+	$(PIP) install --quiet --editable '.[test]'
+	@touch '$(READY)'
+
+demo: env
+	rm -rf demo/bids demo/out
+	$(BIN)/bidsharmony-phantom demo/bids --heads 2 --scanners 3
+	$(BIN)/bidsharmony demo/bids demo/out participant group
+	@echo
+	@echo 'Simulated heads, harmonized. Open these in a browser:'
+	@for page in '$(CURDIR)'/demo/out/*.html; do echo "  $$page"; done
+
+test: env
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+
+lint: env
+	$(PIP) install --quiet '.[lint]'
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+docs: env
+	$(PIP) install --quiet '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	@echo 'Documentation: $(CURDIR)/docs/_build/html/index.html'
+
+clean:
+	rm -rf demo docs/_build build dist .pytest_cache .ruff_cache .coverage *.egg-info
+	rm -rf '$(VENV)'
