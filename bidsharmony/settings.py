@@ -1,0 +1,67 @@
+"""What a person asked for, as one frozen record that ``cli`` builds once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+B0_THRESHOLD = 50.0
+"""b-values up to this one count as b=0 (s/mm2)."""
+
+ANALYSIS_LEVELS = ('participant', 'group')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Hold every option of the command line, checked and with its default filled in.
+
+    Parameters
+    ----------
+    bids_dir, output_dir : Path
+        absolute; the second may not exist yet
+    analysis_levels : tuple of str
+        ``'participant'``, ``'group'`` or both, in that order
+    participant_label, session_id, run_id : tuple of str
+        labels without their ``sub-``, ``ses-``, ``run-``; empty selects all
+    bids_filters : dict
+        entity (``acquisition``, ``direction`` ...) to a value, a list of values, ``None`` (the
+        entity must be absent) or ``'*'`` (any value)
+    work_dir : Path or None
+        where intermediate files go; None lets the supervisor place them in the output
+    nprocs, omp_nthreads : int
+        participants at a time, and threads of each
+    b0_threshold : float
+        b-values up to this one count as b=0 (s/mm2)
+    bias_correction : bool
+        whether N4 divides the receive field out
+    weights : Path or None
+        network weights instead of the shipped ones
+    dry_run : bool
+        list what would run and stop
+    verbose_count : int
+        how often ``-v`` was given
+
+    Examples
+    --------
+    >>> settings = Settings(bids_dir=Path('/data'), output_dir=Path('/out'))
+    >>> settings.analysis_levels, settings.b0_threshold, settings.bias_correction
+    (('participant',), 50.0, True)
+    """
+
+    bids_dir: Path
+    output_dir: Path
+    analysis_levels: tuple[str, ...] = ('participant',)
+    participant_label: tuple[str, ...] = ()
+    session_id: tuple[str, ...] = ()
+    run_id: tuple[str, ...] = ()
+    bids_filters: Mapping[str, Any] = field(default_factory=dict)
+    work_dir: Path | None = None
+    nprocs: int = 1
+    omp_nthreads: int = 1
+    b0_threshold: float = B0_THRESHOLD
+    bias_correction: bool = True
+    weights: Path | None = None
+    dry_run: bool = False
+    verbose_count: int = 0
