@@ -1,0 +1,80 @@
+"""Draw every picture of one run, under the names that the participant page looks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bidsharmony.viz.figure import save_png
+from bidsharmony.viz.glcm import glcm_panel
+from bidsharmony.viz.mosaic import CHANNELS, before_after, before_after_channel, field_map
+from bidsharmony.viz.psd import psd_panel
+
+
+def figure_name(stem: str, desc: str) -> str:
+    """File name of one picture of a run, below ``sub-X/figures``.
+
+    Examples
+    --------
+    >>> figure_name('sub-01_dir-AP', 'b0before')
+    'sub-01_dir-AP_desc-b0before_dwi.png'
+    """
+    return f'{stem}_desc-{desc}_dwi.png'
+
+
+def run_figures(
+    audit: Mapping[str, np.ndarray],
+    qc: Mapping[str, Any],
+    *,
+    gain: np.ndarray | None = None,
+    bias: np.ndarray | None = None,
+) -> dict[str, bytes]:
+    """Draw the pictures of one run.
+
+    Parameters
+    ----------
+    audit : mapping
+        ``before``, ``after`` (n, 2, H, W) and ``mask`` (n, H, W) of the audit slices
+    qc : mapping
+        content of the run's ``qc.json``; ``psd``, ``glcm`` and ``network`` are read
+    gain, bias : (n, H, W), optional
+        the maps cut on the audit grid (``numerics.grids.axial_slices``); the gain in canonical
+        unit per robust scale, that is, gain x robust scale
+
+    Returns
+    -------
+    dict
+        desc (``b0before`` ...) to PNG bytes; see :func:`figure_name`. A run whose audit holds no
+        slice has charts only.
+    """
+    before, after, mask = (np.asarray(audit[key]) for key in ('before', 'after', 'mask'))
+    pictures: dict[str, bytes] = {}
+    if len(before):
+        pictures['beforeafter'] = save_png(before_after(before, after, mask))
+        for position, channel in enumerate(CHANNELS):
+            pair = before_after_channel(
+                before[:, position], after[:, position], mask, channel=channel
+            )
+            for when, figure in zip(('before', 'after'), pair, strict=True):
+                pictures[f'{channel}{when}'] = save_png(figure)
+        if gain is not None:
+            title = 'gain x robust scale'
+            pictures['gain'] = save_png(field_map(gain, mask, title=title))
+        if bias is not None:
+            pictures['bias'] = save_png(field_map(bias, mask, title='bias field', center=1.0))
+    psd, glcm = qc.get('psd') or {}, qc.get('glcm') or {}
+    fwhm = (qc.get('network') or {}).get('canonical_fwhm_mm')
+    if psd.get('freqs_per_mm'):
+        pictures['psd'] = save_png(
+            psd_panel(psd['freqs_per_mm'], _side(psd, 'before'), _side(psd, 'after'), fwhm)
+        )
+    if glcm:
+        pictures['glcm'] = save_png(glcm_panel(_side(glcm, 'before'), _side(glcm, 'after')))
+    return pictures
+
+
+def _side(table: Mapping[str, Any], when: str) -> dict[str, Any]:
+    """Pick before or after of each channel."""
+    return {channel: table[channel][when] for channel in CHANNELS if channel in table}
