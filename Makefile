@@ -1,5 +1,6 @@
-# make demo   environment, six virtual scans on three scanners, harmonized, with pages to look at
-# make test   environment, every test
+# make demo    environment, six virtual scans on three scanners, harmonized, with pages to look at
+# make test    environment, every test
+# make lint, make docs, make env, make clean
 #
 # PYTHON       the interpreter to build on (3.11 or later)
 # VENV         where the environment goes
@@ -30,8 +31,7 @@ export NIPYPE_NO_ET = 1
 .PHONY: help env demo test lint docs clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
-	@echo 'make lint | docs | env | clean'
+	@sed -n '/^$$/q;s/^# \{0,1\}//p' Makefile
 
 env: $(READY)
 
@@ -56,12 +56,12 @@ test: env
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 lint: env
-	$(PIP) install --quiet '.[lint]'
+	$(PIP) install --quiet --editable '.[lint]'
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 docs: env
-	$(PIP) install --quiet '.[docs]'
+	$(PIP) install --quiet --editable '.[docs]'
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 	@echo 'Documentation: $(CURDIR)/docs/_build/html/index.html'
 

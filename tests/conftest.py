@@ -1,0 +1,42 @@
+"""What every test may use: the development data, a seeded generator, one thread per process."""
+
+import os
+from pathlib import Path
+
+# Before any numerical library is imported: results and timing must not depend on the machine.
+for variable in (
+    'OMP_NUM_THREADS',
+    'OPENBLAS_NUM_THREADS',
+    'MKL_NUM_THREADS',
+    'ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS',
+):
+    os.environ.setdefault(variable, '1')
+# No library calls home from a test.
+os.environ.update(NO_ET='1', NIPYPE_NO_ET='1', TEMPLATEFLOW_AUTOUPDATE='off')
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SEED = 20240512
+
+
+@pytest.fixture(scope='session')
+def repository() -> Path:
+    """Return the root of the repository."""
+    return ROOT
+
+
+@pytest.fixture(scope='session')
+def shared_data() -> Path:
+    """Return the folder of real data beside the repository, or skip with the reason."""
+    folder = ROOT.parent / 'shared' / 'data'
+    if not folder.is_dir():
+        pytest.skip('the real data is not here: no folder ../shared/data beside the repository')
+    return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Return a generator that starts from the same seed in every test."""
+    return np.random.default_rng(SEED)
