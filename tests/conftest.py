@@ -1,9 +1,17 @@
 """What every test may use: the development data, a seeded generator, one thread per process."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-# Before any numerical library is imported: results and timing must not depend on the machine.
+import pytest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# Set before numpy is first imported: results and timing must not depend on the machine.
 for variable in (
     'OMP_NUM_THREADS',
     'OPENBLAS_NUM_THREADS',
@@ -13,9 +21,6 @@ for variable in (
     os.environ.setdefault(variable, '1')
 # No library calls home from a test.
 os.environ.update(NO_ET='1', NIPYPE_NO_ET='1', TEMPLATEFLOW_AUTOUPDATE='off')
-
-import numpy as np
-import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 20240512
@@ -39,4 +44,6 @@ def shared_data() -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     """Return a generator that starts from the same seed in every test."""
+    import numpy as np
+
     return np.random.default_rng(SEED)

@@ -38,7 +38,12 @@ TOP_LEVEL = [
     'tests',
 ]
 # Where the name that is imported is not the name that is installed.
-DISTRIBUTIONS = {'ants': 'antspyx', 'bids': 'pybids', 'skimage': 'scikit-image'}
+DISTRIBUTIONS = {
+    'PIL': 'pillow',
+    'ants': 'antspyx',
+    'bids': 'pybids',
+    'skimage': 'scikit-image',
+}
 # Said in pieces, so that this file does not say them itself.
 UNFINISHED = ['TO' + 'DO', 'FIX' + 'ME', 'NotImplemented' + 'Error']
 PLACES = [r'(?<![\w.$/-])/work/', r'(?<![\w.$/-])/tmp/\w', r'/root/', r'/home/\w']

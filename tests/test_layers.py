@@ -103,17 +103,17 @@ def code_lines(source: str) -> int:
 
     Examples
     --------
-    >>> code_lines('def double(x):\\n    """Twice x."""\\n\\n    # why\\n    return 2 * x\\n')
+    >>> code_lines("def double(x):\\n    'Twice x.'\\n\\n    # why\\n    return 2 * x\\n")
     2
     """
-    tree = ast.parse(source)
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
     kinds = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
     running = set()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type not in (*kinds, tokenize.ENDMARKER):
             running.update(range(token.start[0], token.end[0] + 1))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, documented) and ast.get_docstring(node):
             running.difference_update(range(node.body[0].lineno, node.body[0].end_lineno + 1))
     return len(running)
 
