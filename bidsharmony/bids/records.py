@@ -1,42 +1,16 @@
-"""Find diffusion runs in a BIDS dataset, with the gradient files and sidecars they inherit."""
+"""What the search for diffusion runs hands on: runs, refusals and what was passed over."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bidsharmony.bids.scanner import Scanner
+
 
 class BIDSError(ValueError):
-    """Say in one line why a dataset cannot be used at all."""
-
-
-@dataclass(frozen=True)
-class Scanner:
-    """Name a scanner by maker, model and field strength (T), spelling normalised.
-
-    What the sidecar does not say is ``''`` (maker, model) or None (field strength).
-
-    Examples
-    --------
-    >>> Scanner('Siemens', 'Prisma', 3.0).label
-    'Siemens Prisma 3 T'
-    >>> Scanner().label
-    'unknown scanner'
-    """
-
-    manufacturer: str = ''
-    model: str = ''
-    field_strength: float | None = None
-
-    @property
-    def label(self) -> str:
-        """Write the scanner as people say it."""
-        words = [word for word in (self.manufacturer, self.model) if word] or ['unknown scanner']
-        if self.field_strength is not None:
-            words.append(f'{self.field_strength:g} T')
-        return ' '.join(words)
+    """Say in one line why a dataset, a file or a selection cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +57,7 @@ class DwiRun:
     @property
     def relative(self) -> str:
         """Give the posix path of the image inside its dataset."""
-        return _relative(self.image)
+        return relative_path(self.image)
 
 
 @dataclass(frozen=True)
@@ -96,7 +70,12 @@ class Skipped:
     @property
     def relative(self) -> str:
         """Give the posix path of the image inside its dataset."""
-        return _relative(self.image)
+        return relative_path(self.image)
+
+    @property
+    def participant(self) -> str:
+        """Give the participant's folder, such as ``sub-01``."""
+        return self.relative.split('/')[0]
 
 
 @dataclass(frozen=True)
@@ -106,33 +85,33 @@ class Refused(Skipped):
 
 @dataclass(frozen=True)
 class Collection:
-    """Hold what was found, each part sorted by path."""
+    """Hold what was found, each part sorted by path.
+
+    Examples
+    --------
+    >>> Collection(refused=(Refused(Path('/d/sub-01/dwi/sub-01_dwi.nii'), 'why'),)).participants
+    ('sub-01',)
+    """
 
     runs: tuple[DwiRun, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     refused: tuple[Refused, ...] = ()
 
+    @property
+    def participants(self) -> tuple[str, ...]:
+        """List the folders (``sub-01``) of whatever was found, sorted."""
+        found = (*self.runs, *self.skipped, *self.refused)
+        return tuple(sorted({item.relative.split('/')[0] for item in found}))
 
-def _relative(image: Path) -> str:
-    """Cut a path to what follows the dataset's root, which is the parent of ``sub-*``."""
+
+def relative_path(image: Path) -> str:
+    """Cut a path to what follows the dataset's root, which is the parent of ``sub-*``.
+
+    Examples
+    --------
+    >>> relative_path(Path('/d/sub-x/raw/sub-01/dwi/sub-01_dwi.nii'))
+    'sub-01/dwi/sub-01_dwi.nii'
+    """
     parts = image.parts
     starts = [ix for ix, part in enumerate(parts[:-1]) if part.startswith('sub-')]
     return '/'.join(parts[starts[-1] if starts else -1 :])
-
-
-def list_participants(bids_dir: Path) -> tuple[str, ...]:
-    """List the participants' labels, sorted, without ``sub-``."""
-    folders = (path for path in Path(bids_dir).glob('sub-*') if path.is_dir())
-    return tuple(sorted(path.name.removeprefix('sub-') for path in folders))
-
-
-def collect_dwi(
-    bids_dir: Path,
-    *,
-    participant_label: Iterable[str] = (),
-    session_id: Iterable[str] = (),
-    run_id: Iterable[str] = (),
-    filters: Mapping[str, Any] | None = None,
-) -> Collection:
-    """Find the diffusion runs of a dataset, one participant at a time."""
-    return Collection()
