@@ -1,0 +1,136 @@
+"""Read BIDS file names, and test their entities against a selection."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bidsharmony.bids.records import BIDSError
+
+LONG_NAMES = {
+    'sub': 'subject',
+    'ses': 'session',
+    'acq': 'acquisition',
+    'rec': 'reconstruction',
+    'dir': 'direction',
+    'ce': 'ceagent',
+}
+"""Entities that pybids calls by another name than the file does."""
+
+ENTITIES = (
+    *LONG_NAMES.values(),
+    *('run', 'echo', 'part', 'chunk', 'space', 'res', 'desc'),
+    *('suffix', 'datatype', 'extension'),
+)
+"""What a filter may ask for."""
+
+LABEL = re.compile(r'[A-Za-z0-9+]+')
+"""What a label may hold (the ``+`` since BIDS 1.10)."""
+
+INDICES = {'run', 'echo', 'chunk'}
+"""Entities that are numbers: ``run-1`` and ``run-01`` are the same."""
+
+
+@dataclass(frozen=True)
+class Name:
+    """Hold a file name in its parts; ``entities`` keeps the order of the name.
+
+    Examples
+    --------
+    >>> name = parse_name('sub-01_dir-AP_dwi.nii.gz')
+    >>> name.entities, name.suffix, name.extension
+    ({'subject': '01', 'direction': 'AP'}, 'dwi', '.nii.gz')
+    """
+
+    entities: dict[str, str]
+    suffix: str
+    extension: str
+
+
+def parse_name(filename: str) -> Name:
+    """Split a file name into entities, suffix and extension.
+
+    Raises
+    ------
+    BIDSError
+        saying what in the name is not BIDS
+
+    Examples
+    --------
+    >>> parse_name('sub-01_acq-a b_dwi.nii')
+    Traceback (most recent call last):
+    bidsharmony.bids.records.BIDSError: 'acq-a b' in its name is no entity...
+    """
+    stem, dot, extension = filename.partition('.')
+    *pairs, suffix = stem.split('_')
+    if not LABEL.fullmatch(suffix):
+        raise BIDSError(f'its name ends in {suffix!r}, not in a suffix. Rename it after BIDS')
+    entities: dict[str, str] = {}
+    for pair in pairs:
+        key, _, label = pair.partition('-')
+        if not key.isalpha() or not key.isascii() or not LABEL.fullmatch(label):
+            raise BIDSError(
+                f'{pair!r} in its name is no entity-label pair of letters and digits. Rename it'
+            )
+        key = LONG_NAMES.get(key, key)
+        if key in entities:
+            raise BIDSError(f'its name has {key} twice. Rename it')
+        entities[key] = label
+    return Name(entities, suffix, dot + extension)
+
+
+def same_label(key: str, label: str, wanted: Any) -> bool:
+    """Compare two labels; those of an index compare as numbers.
+
+    Examples
+    --------
+    >>> same_label('run', '01', 1), same_label('acquisition', '01', '1')
+    (True, False)
+    """
+    wanted = str(wanted)
+    if key in INDICES and label.isdecimal() and wanted.isdecimal():
+        return int(label) == int(wanted)
+    return label == wanted
+
+
+def why_not_selected(
+    name: Name,
+    *,
+    session_id: Iterable[str] = (),
+    run_id: Iterable[str] = (),
+    filters: Mapping[str, Any] | None = None,
+) -> str:
+    """Say which part of the selection leaves a file out; '' when it is selected.
+
+    Examples
+    --------
+    >>> why_not_selected(parse_name('sub-01_ses-b_dwi.nii'), session_id=['a'])
+    'not selected: session is b, a is asked for'
+    >>> why_not_selected(parse_name('sub-01_dwi.nii'), filters={'acquisition': None})
+    ''
+    """
+    wanted = {key: list(labels) for key, labels in (('session', session_id), ('run', run_id))}
+    questions = [(key, labels) for key, labels in wanted.items() if labels]
+    questions += (filters or {}).items()
+    values = {
+        **name.entities,
+        'suffix': name.suffix,
+        'extension': name.extension,
+        'datatype': 'dwi',
+    }
+    for key, answer in questions:
+        label = values.get(key)
+        choices = answer if isinstance(answer, (list, tuple)) else [answer]
+        if any(_answers(key, label, choice) for choice in choices):
+            continue
+        asked = ' or '.join('none' if choice is None else str(choice) for choice in choices)
+        return f'not selected: {key} is {label or "absent"}, {asked} is asked for'
+    return ''
+
+
+def _answers(key: str, label: str | None, choice: Any) -> bool:
+    if choice is None or label is None:
+        return choice is None and label is None
+    return choice == '*' or same_label(key, label, choice)
