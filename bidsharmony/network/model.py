@@ -1,0 +1,187 @@
+"""The network: one file, contrast adjustment and super-resolution as two named parts.
+
+::
+
+    b0, trace (B, 2, H, W) ── encoder ──┬── contrast:   log gain g (B, 1, H, W), smooth
+    scanner facts (B, 2 C) ── FiLM ─────┤
+                                        └── resolution: residual r (B, 2, H, W)
+
+    harmonized = exp(g) * input + r
+
+The gain is one field for both images, as the physics wants: it changes contrast and leaves the
+ratio of trace to b=0, hence the ADC, alone. All that is not a shared gain (blur, noise, kurtosis)
+is left to the residual. Either part can be switched off and measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+#: Sidecar facts the network is told: BIDS key, centre and spread of its standardisation.
+CONDITIONS = (
+    ('MagneticFieldStrength', 3.0, 1.5),  # T
+    ('EchoTime', 0.080, 0.020),  # s
+    ('RepetitionTime', 7.0, 3.0),  # s
+    ('BValue', 1000.0, 400.0),  # s/mm2
+    ('SliceThickness', 3.5, 1.5),  # mm
+    ('AcquiredPixel', 2.2, 0.7),  # mm in plane
+)
+N_CONDITIONS = 2 * len(CONDITIONS)
+WIDTHS = (40, 64, 96)  # features at 2, 4 and 8 mm
+STRIDE = 8  # height and width must be multiples of it
+
+
+def encode_metadata(metadata: Mapping[str, object]) -> Tensor:
+    """Standardise the scanner facts; what is missing or not a number becomes 0 with its flag set.
+
+    Parameters
+    ----------
+    metadata : mapping
+        BIDS keys with values in BIDS units; any may be absent.
+
+    Returns
+    -------
+    (2 C,) float32
+        Values, then flags (1 where missing).
+
+    Examples
+    --------
+    >>> encode_metadata({'MagneticFieldStrength': 1.5})[[0, 1, 6, 7]].tolist()
+    [-1.0, 0.0, 0.0, 1.0]
+    """
+    values = torch.zeros(len(CONDITIONS))
+    missing = torch.ones(len(CONDITIONS))
+    for i, (key, centre, spread) in enumerate(CONDITIONS):
+        value = metadata.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            standard = (float(value) - centre) / spread
+            if abs(standard) < 1e3:  # also false for nan
+                # a typing error in a sidecar must not drive the network out of its range
+                values[i], missing[i] = min(max(standard, -4.0), 4.0), 0.0
+    return torch.cat([values, missing])
+
+
+class Modulated(nn.Module):
+    """A residual block whose features are scaled and shifted by the condition (FiLM)."""
+
+    def __init__(self, channels: int, condition: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.film = nn.Linear(condition, 2 * channels)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.film.weight)
+        nn.init.zeros_(self.film.bias)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, features: Tensor, condition: Tensor) -> Tensor:
+        scale, shift = self.film(condition)[..., None, None].chunk(2, dim=1)  # (B, C, 1, 1)
+        inner = functional.relu(self.first(features) * (1 + scale) + shift)
+        return features + self.second(inner)
+
+
+class Stage(nn.Module):
+    """Two modulated blocks at one scale."""
+
+    def __init__(self, channels: int, condition: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Modulated(channels, condition) for _ in range(2))
+
+    def forward(self, features: Tensor, condition: Tensor) -> Tensor:
+        for block in self.blocks:
+            features = block(features, condition)
+        return features
+
+
+class Output(NamedTuple):
+    """What the network says of a batch; all (B, ., H, W)."""
+
+    images: Tensor  # (B, 2, H, W) canonical b=0 and trace
+    log_gain: Tensor  # (B, 1, H, W) canonical over scanner contrast
+    log_error: Tensor  # (B, 2, H, W) logarithm of the expected absolute error
+
+
+class Harmonizer(nn.Module):
+    """Bring a slice's b=0 and trace to the canonical scanner.
+
+    Parameters
+    ----------
+    widths : tuple of int
+        Features at 2, 4 and 8 mm.
+    contrast, resolution : bool
+        Switch the named parts off for ablation.
+    """
+
+    def __init__(
+        self,
+        widths: tuple[int, int, int] = WIDTHS,
+        *,
+        contrast: bool = True,
+        resolution: bool = True,
+    ) -> None:
+        super().__init__()
+        fine, middle, coarse = widths
+        self.contrast, self.resolution = contrast, resolution
+        self.facts = nn.Sequential(nn.Linear(N_CONDITIONS, 64), nn.ReLU(), nn.Linear(64, 32))
+        self.enter = nn.Conv2d(8, fine, 3, padding=1)
+        self.encode_fine = Stage(fine, 32)
+        self.to_middle = nn.Conv2d(fine, middle, 2, stride=2)
+        self.encode_middle = Stage(middle, 32)
+        self.to_coarse = nn.Conv2d(middle, coarse, 2, stride=2)
+        self.encode_coarse = Stage(coarse, 32)
+        # what the whole slice looks like joins what the sidecar says, for the way back up
+        self.scene = nn.Linear(coarse, 32)
+        self.from_coarse = nn.Conv2d(coarse, middle, 1)
+        self.decode_middle = Stage(middle, 32)
+        self.from_middle = nn.Conv2d(middle, fine, 1)
+        self.decode_fine = Stage(fine, 32)
+        self.gain_head = nn.Conv2d(fine, 1, 3, padding=1)
+        self.residual_head = nn.Conv2d(fine, 8, 3, padding=1)
+        self.error_head = nn.Conv2d(fine, 2, 3, padding=1)
+        for head in (self.gain_head, self.residual_head, self.error_head):
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+        nn.init.constant_(self.error_head.bias, -3.0)  # an error of exp(-3) = .05 to begin with
+
+    def forward(self, images: Tensor, condition: Tensor) -> Output:
+        """Harmonize slices.
+
+        Parameters
+        ----------
+        images : (B, 2, H, W) float
+            b=0 and trace in units of the robust b=0 scale at 1 mm; H and W multiples of 8.
+        condition : (B, 2 C) float
+            From `encode_metadata`.
+
+        Returns
+        -------
+        Output
+        """
+        facts = self.facts(condition)  # (B, 32)
+        fine = self.enter(functional.pixel_unshuffle(images, 2))  # (B, 40, H/2, W/2)
+        fine = self.encode_fine(fine, facts)
+        middle = self.encode_middle(self.to_middle(fine), facts)  # (B, 64, H/4, W/4)
+        coarse = self.encode_coarse(self.to_coarse(middle), facts)  # (B, 96, H/8, W/8)
+        facts = facts + self.scene(coarse.mean(dim=(2, 3)))
+        middle = self.decode_middle(middle + self._double(self.from_coarse(coarse)), facts)
+        fine = self.decode_fine(fine + self._double(self.from_middle(middle)), facts)
+        log_gain = self._double(self.gain_head(fine)).clamp(-2.5, 2.5)
+        residual = functional.pixel_shuffle(self.residual_head(fine), 2)
+        log_error = self._double(self.error_head(fine)).clamp(-8, 2)
+        out = images
+        if self.contrast:
+            out = torch.exp(log_gain) * out
+        if self.resolution:
+            out = out + residual
+        return Output(out, log_gain, log_error)
+
+    @staticmethod
+    def _double(features: Tensor) -> Tensor:
+        return functional.interpolate(
+            features, scale_factor=2, mode='bilinear', align_corners=False
+        )

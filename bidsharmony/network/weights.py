@@ -1,0 +1,109 @@
+"""Weights on disk: safetensors, with the recipe that made them in the header."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from bidsharmony.network.model import CONDITIONS, Harmonizer
+
+MAX_BYTES = 4 * 2**20  # the file is read by everyone who runs the program: it stays small
+SHIPPED = 'harmonizer.safetensors'
+
+
+class WeightsError(ValueError):
+    """A weights file that cannot be used; the message names file, cause and remedy."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network ready for inference.
+
+    Attributes
+    ----------
+    model : Harmonizer
+    sha256 : str
+        Of the file.
+    recipe : dict
+        What the file says of its making: widths, fwhm_mm, seed, steps.
+    """
+
+    model: Harmonizer
+    sha256: str
+    recipe: dict
+
+    @property
+    def fwhm_mm(self) -> float:
+        """In-plane resolution of the canonical images, mm."""
+        return float(self.recipe['fwhm_mm'])
+
+
+def shipped_weights() -> Path:
+    """Return the weights that come with the package."""
+    return Path(str(resources.files('bidsharmony.data') / SHIPPED))
+
+
+def save_weights(model: Harmonizer, path: Path, recipe: dict) -> None:
+    """Write a model's weights.
+
+    Parameters
+    ----------
+    model : Harmonizer
+    path : Path
+        Ends in .safetensors.
+    recipe : dict
+        JSON-serialisable; must hold `widths` and `fwhm_mm`.
+    """
+    recipe = {**recipe, 'conditions': [list(row) for row in CONDITIONS]}
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(state, path, metadata={'recipe': json.dumps(recipe, sort_keys=True)})
+
+
+def load_weights(path: Path | None = None) -> Weights:
+    """Load a network.
+
+    Parameters
+    ----------
+    path : Path or None
+        The shipped weights if None.
+
+    Returns
+    -------
+    Weights
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, too large, damaged, or was made for another network.
+    """
+    path = shipped_weights() if path is None else Path(path)
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise WeightsError(f'{path}: {error.strerror}. Give --weights an existing file.') from None
+    if size > MAX_BYTES:
+        raise WeightsError(
+            f'{path}: {size} bytes, at most {MAX_BYTES}. Use a file of this program.'
+        )
+    try:
+        with safe_open(path, framework='pt') as file:
+            recipe = json.loads((file.metadata() or {}).get('recipe', '{}'))
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if recipe.get('conditions') != [list(row) for row in CONDITIONS]:
+            raise WeightsError(
+                f'{path}: made for other scanner facts than this version uses. '
+                'Train again or install the version that made it.'
+            )
+        model = Harmonizer(tuple(recipe['widths']))
+        model.load_state_dict(state)
+    except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise WeightsError(f'{path}: not usable weights ({reason}). Copy it again.') from None
+    model.eval()
+    return Weights(model, hashlib.sha256(path.read_bytes()).hexdigest(), recipe)
