@@ -23,7 +23,7 @@ from bidsharmony.viz.figure import (
 
 ZOOM = 2  # screen pixels per slice pixel, an integer so that no pixel is blurred
 GAP = 3  # slice pixels between tiles
-MARGIN = 5  # slice pixels kept around the brain
+MARGIN = 8  # slice pixels kept around the brain
 HEADER = 40  # screen pixels of the title strip
 FONT_SIZE = 16  # points: 22 screen pixels, legible when a phone halves the picture
 CHANNELS = ('b0', 'trace')
@@ -311,8 +311,7 @@ def field_map(
     bar = figure.add_axes((0.12, 46 / height, 0.76, 18 / height))
     figure.colorbar(
         image, cax=bar, orientation='horizontal',
-        ticks=[middle - reach, middle - reach / 2, middle, middle + reach / 2, middle + reach],
-        format='{x:.3g}',
+        ticks=[middle - reach, middle, middle + reach], format='{x:.3g}',
     )  # fmt: skip
     bar.tick_params(colors='white', labelsize=FONT_SIZE * 0.85, length=5, color='white')
     bar.grid(visible=False)
@@ -376,7 +375,7 @@ def window_of(channel: str, before: np.ndarray, after: np.ndarray, mask: np.ndar
     1.0
     """
     if channel == 'b0':
-        return shared_window(before, after, mask=mask, percentile=97)
+        return shared_window(before, after, mask=mask, percentile=98)
     return 1.15 * shared_window(before, after, mask=mask, percentile=99.5)
 
 

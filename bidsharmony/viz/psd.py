@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from bidsharmony.viz.figure import (
     AFTER,
@@ -70,7 +71,7 @@ def psd_panel(
         _mark_resolution(axes, freqs, fwhm)
         axes.legend(loc='upper right')
     panels[-1].set_xlabel('spatial frequency (cycles / mm)')
-    figure.subplots_adjust(left=0.15, right=0.97, top=0.95, bottom=0.085, hspace=0.16)
+    figure.subplots_adjust(left=0.165, right=0.97, top=0.95, bottom=0.085, hspace=0.16)
     return figure
 
 
@@ -114,7 +115,7 @@ def psd_by_scanner(
     height = 6.2 + legend_inches
     bottom = (legend_inches + 0.6) / height
     figure.subplots_adjust(
-        left=0.15, right=0.97, top=1 - 0.32 / height, bottom=bottom, hspace=0.16
+        left=0.165, right=0.97, top=1 - 0.32 / height, bottom=bottom, hspace=0.16
     )
     handles, labels = panels[0].get_legend_handles_labels()
     if handles:
@@ -154,6 +155,9 @@ def _log_axis(axes: Axes, spectra: Sequence[Sequence[float]]) -> None:
     high = float(values.max())
     low = max(float(values.min()), high / 10**DECADES)
     axes.set_ylim(low / 1.5, high * 2)
+    # the default labels are formulas, which the house style does not interpret
+    axes.yaxis.set_major_formatter(StrMethodFormatter('{x:g}'))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _mark_resolution(axes: Axes, freqs: Sequence[float], fwhm: float | None) -> None:
@@ -163,5 +167,5 @@ def _mark_resolution(axes: Axes, freqs: Sequence[float], fwhm: float | None) -> 
     if frequency > max(freqs):
         return
     axes.axvline(frequency, color='#777777', lw=1, ls=(0, (2, 2)))
-    axes.text(frequency, 0.03, f' canonical {fwhm:.3g} mm', color='#555555', fontsize=8.5,
-              transform=axes.get_xaxis_transform())  # fmt: skip
+    axes.text(frequency, 0.97, f'canonical {fwhm:.3g} mm', color='#555555', fontsize=8.5,
+              rotation=90, ha='right', va='top', transform=axes.get_xaxis_transform())  # fmt: skip

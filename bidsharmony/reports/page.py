@@ -1,0 +1,189 @@
+"""Render self-contained pages: everything inlined, everything escaped, nothing executed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateNotFound
+from markupsafe import Markup
+
+PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+MAX_PICTURE_BYTES = 20_000_000
+LABEL = re.compile(r'[A-Za-z0-9]+')
+
+
+class _PackageTemplates(BaseLoader):
+    """Read templates from the package's data, wherever it is installed."""
+
+    def get_source(self, environment: Environment, template: str):
+        if not re.fullmatch(r'[a-z_]+\.(html|css)', template):
+            raise TemplateNotFound(template)
+        return _template_text(template), template, lambda: True
+
+
+@lru_cache
+def _template_text(name: str) -> str:
+    return files('bidsharmony.data').joinpath('templates', name).read_text(encoding='utf-8')
+
+
+@lru_cache
+def environment() -> Environment:
+    """Open the template environment: every value is escaped, a missing one is an error.
+
+    Examples
+    --------
+    >>> environment().from_string('{{ x }}').render(x='<b>')
+    '&lt;b&gt;'
+    """
+    env = Environment(
+        loader=_PackageTemplates(),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    env.filters['number'] = number
+    env.filters['count'] = count
+    return env
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill a page template; the style sheet and the content security policy are added here.
+
+    The policy allows this very style sheet (by its hash) and pictures inside the page, nothing
+    else: no script, no connection, no form, even if markup ever got past the escaping.
+
+    Parameters
+    ----------
+    template : str
+        file name in ``bidsharmony/data/templates``
+    **values
+        what the template shows
+    """
+    style = '\n' + _template_text('page.css')
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return environment().get_template(template).render(
+        # our own file, without any value in it
+        style=Markup(style),
+        policy=policy,
+        **values,
+    )  # fmt: skip
+
+
+def data_uri(png: bytes) -> str:
+    """Encode a picture for embedding.
+
+    Raises
+    ------
+    ValueError
+        if the bytes are not a PNG
+
+    Examples
+    --------
+    >>> data_uri(PNG_SIGNATURE)
+    'data:image/png;base64,iVBORw0KGgo='
+    """
+    if not png.startswith(PNG_SIGNATURE):
+        message = f'not a PNG: starts with {png[:8]!r}'
+        raise ValueError(message)
+    return 'data:image/png;base64,' + base64.b64encode(png).decode('ascii')
+
+
+def embed(picture: Path) -> str | None:
+    """Read a picture for embedding; None where there is none or it is not a PNG.
+
+    Examples
+    --------
+    >>> embed(Path('absent.png')) is None
+    True
+    """
+    try:
+        if picture.stat().st_size > MAX_PICTURE_BYTES:
+            return None
+        return data_uri(picture.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def number(value: Any, digits: int = 3, unit: str = '') -> str:
+    """Format a measured value, or say that there is none.
+
+    Examples
+    --------
+    >>> number(0.00078123), number(1.13e-7, unit='mm'), number(None), number('x')
+    ('0.000781', '1.13e-07 mm', 'n/a', 'n/a')
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        return 'n/a'
+    text = f'{value:.{digits}g}' if abs(value) < 10**digits else f'{value:.0f}'
+    return f'{text} {unit}' if unit else text
+
+
+def count(value: Any) -> str:
+    """Format a count with thousands apart.
+
+    Examples
+    --------
+    >>> count(164050), count(None)
+    ('164,050', 'n/a')
+    """
+    return f'{value:,}' if isinstance(value, int) and not isinstance(value, bool) else 'n/a'
+
+
+def part(document: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    """Walk into nested mappings; an empty mapping where there is none.
+
+    Examples
+    --------
+    >>> part({'a': {'b': {'c': 1}}}, 'a', 'b'), part({'a': None}, 'a', 'b')
+    ({'c': 1}, {})
+    """
+    value: Any = document
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, Mapping) else {}
+
+
+def write_atomic(path: Path, content: str | bytes) -> Path:
+    """Write a file under its final name only when it is complete and on disk.
+
+    Raises
+    ------
+    OSError
+        if the folder cannot be written
+    """
+    data = content.encode('utf-8') if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    try:
+        with os.fdopen(handle, 'wb') as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # mkstemp gives 0600: a report is for everyone who may read the folder
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _umask() -> int:
+    """Read the process's umask, which has no getter."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,269 @@
+"""Write the page of one participant: what changed, what was kept, what could not be used."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bidsharmony.reports.facts import missing_facts, shells_text, used_facts
+from bidsharmony.reports.page import LABEL, count, embed, number, part, render, write_atomic
+
+CHANNEL_CAPTIONS = {
+    'b0': (
+        'b = 0',
+        'b = 0 at the window printed in its title bar, the same before and after. Before: in '
+        'units of the median brain signal. After: in the canonical unit (white matter = 1).',
+    ),
+    'trace': (
+        'trace-weighted',
+        'Trace-weighted, b = 1000 s/mm², same slices and one window. What is bright before '
+        'must be bright after: nothing may appear, nothing may vanish.',
+    ),
+}
+MAP_CAPTIONS = {
+    'bias': (
+        'map of the receive field',
+        'Receive (bias) field that every volume was divided by; 1 is no change.',
+    ),
+    'gain': (
+        'map of the gain',
+        'Gain that multiplied every volume, in canonical unit per median brain signal. Smooth '
+        'and free of noise; anatomy shows where tissue contrast was moved.',
+    ),
+}
+CHART_CAPTIONS = {
+    'psd': (
+        'power spectra before and after harmonization',
+        'Power spectra (radial, in the brain, unit area). Higher on the right: finer detail or '
+        'more noise. The dotted line is where the canonical resolution halves the amplitude.',
+    ),
+    'glcm': (
+        'texture features before and after harmonization',
+        'Grey-level co-occurrence features (32 levels, four angles) over pixel distance.',
+    ),
+}
+
+
+def write_participant_page(
+    out_dir: Path,
+    subject: str,
+    qc_files: Sequence[Path],
+    skipped: Iterable[tuple[str, str]],
+    version: str,
+    *,
+    refused: Iterable[tuple[str, str]] = (),
+) -> Path:
+    """Write ``sub-<subject>.html`` into ``out_dir``.
+
+    Pictures are read from ``out_dir/sub-<subject>/figures`` and embedded; a missing one leaves
+    its panel out.
+
+    Parameters
+    ----------
+    out_dir : Path
+        the tree (final or staging) that holds ``sub-<subject>``
+    subject : str
+        label without ``sub-``, letters and digits
+    qc_files : sequence of Path
+        one ``qc.json`` per harmonized run
+    skipped : iterable of (relative image, reason)
+        files that are no runs by design
+    version : str
+    refused : iterable of (relative image, reason)
+        runs that could not be used
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ValueError
+        if the label is not made of letters and digits, or a qc file is not a JSON object
+    """
+    if not LABEL.fullmatch(subject):
+        message = f'{subject!r} is no BIDS label: letters and digits only'
+        raise ValueError(message)
+    documents = [_read(path) for path in sorted(qc_files)]
+    figures_dir = out_dir / f'sub-{subject}' / 'figures'
+    page = render(
+        'participant.html',
+        subject=subject,
+        version=version,
+        runs=[run_view(document, figures_dir) for document in documents],
+        left_out=[
+            *((str(name), 'refused', str(reason)) for name, reason in refused),
+            *((str(name), 'skipped', str(reason)) for name, reason in skipped),
+        ],
+        methods=methods_view(documents),
+    )
+    return write_atomic(out_dir / f'sub-{subject}.html', page)
+
+
+def run_view(document: Mapping[str, Any], figures_dir: Path) -> dict[str, Any]:
+    """Turn one ``qc.json`` into what the template shows; absent parts are said to be absent."""
+    name = str(document.get('run', 'unnamed run'))
+
+    def picture(desc: str) -> str | None:
+        # a name from a file must not lead out of the folder
+        return embed(figures_dir / f'{Path(name).name}_desc-{desc}_dwi.png')
+
+    def panels(captions: Mapping[str, tuple[str, str]]) -> list[dict[str, str]]:
+        found = ((picture(desc), alt, caption) for desc, (alt, caption) in captions.items())
+        return [{'uri': uri, 'alt': alt, 'caption': caption} for uri, alt, caption in found if uri]
+
+    channels = [
+        {'name': title, 'caption': caption, 'before': before, 'after': after}
+        for channel, (title, caption) in CHANNEL_CAPTIONS.items()
+        if (before := picture(f'{channel}before')) and (after := picture(f'{channel}after'))
+    ]
+    sidecar = part(document, 'sidecar')
+    return {
+        'name': name,
+        'scanner': str(part(document, 'scanner').get('label') or 'unknown scanner'),
+        'tags': tags(document),
+        'channels': channels,
+        'maps': panels(MAP_CAPTIONS),
+        'charts': panels(CHART_CAPTIONS),
+        'guarantee': guarantee_view(document.get('guarantee')),
+        'warnings': [str(text) for text in document.get('warnings') or ()],
+        'notes': [str(text) for text in document.get('notes') or ()],
+        'measures': measures(document),
+        'used': used_facts(part(sidecar, 'used')),
+        'missing': missing_facts(sidecar.get('missing') or ()),
+    }
+
+
+def tags(document: Mapping[str, Any]) -> list[str]:
+    """List what identifies the acquisition at a glance."""
+    source, summary = part(document, 'input'), part(document, 'summary')
+    found = []
+    if source.get('n_b0') is not None:
+        found.append(f'{count(source["n_b0"])} at b = 0')
+    if source.get('shells'):
+        found.append(shells_text(source['shells']))
+    if source.get('zooms'):
+        found.append(' \u00d7 '.join(number(zoom) for zoom in source['zooms']) + ' mm')
+    if summary.get('extrapolated'):
+        found.append('trace extrapolated to b = 1000')
+    return found
+
+
+def guarantee_view(guarantee: Mapping[str, Any] | None) -> dict[str, str]:
+    """Say whether S_b/S_0 stayed what it was.
+
+    Examples
+    --------
+    >>> view = guarantee_view({'max_ratio_change': 2e-7, 'n_voxels': 1000, 'limit': 1e-6})
+    >>> view['headline'], view['css']
+    ('Diffusion contrast kept.', 'good')
+    >>> guarantee_view({'max_ratio_change': float('nan'), 'limit': 1e-6})['css']
+    'bad'
+    """
+    if not isinstance(guarantee, Mapping):
+        return {
+            'css': '',
+            'headline': 'No harmonized series.',
+            'text': 'Only the canonical images were written, so there is no ratio to compare.',
+        }
+    change, limit = guarantee.get('max_ratio_change'), guarantee.get('limit')
+    kept = (
+        isinstance(change, int | float)
+        and isinstance(limit, int | float)
+        and math.isfinite(change)
+        and change < limit
+    )
+    return {
+        'css': 'good' if kept else 'bad',
+        'headline': 'Diffusion contrast kept.' if kept else 'Diffusion contrast not kept.',
+        'text': (
+            f'Largest relative change of S_b/S_0: {number(change)} '
+            f'(limit {number(limit)}) over {count(guarantee.get("n_voxels"))} voxels.'
+        ),
+    }
+
+
+def measures(document: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
+    """List the measured values of a run, in two columns of rows (name, value)."""
+    source, summary = part(document, 'input'), part(document, 'summary')
+    bias, gain, adc = part(document, 'bias'), part(document, 'gain'), part(document, 'adc')
+    shape = ' \u00d7 '.join(str(length) for length in source.get('shape') or ()) or 'n/a'
+    if bias.get('applied'):
+        change = f'{number(bias.get("cv_before"))} → {number(bias.get("cv_after"))}'
+        bias_text = f'N4, shrink {number(bias.get("shrink_factor"))}'
+    else:
+        change, bias_text = 'n/a', 'not applied'
+    if bias.get('note'):
+        bias_text += f' ({bias["note"]})'
+    return [
+        [
+            ('matrix', f'{shape}, stored as {source.get("orientation") or "n/a"}'),
+            ('trace from', trace_text(summary)),
+            ('brain', number(summary.get('mask_volume_ml'), digits=4, unit='ml')),
+            ('median brain b = 0', number(summary.get('robust_scale'), digits=4)),
+            ('noise, SNR at b = 0',
+             f'{number(summary.get("noise_sigma"))}, {number(summary.get("snr_b0"))}'),
+        ],
+        [
+            ('bias field', bias_text),
+            ('b = 0 variation in the brain', change),
+            ('gain, 5 % / median / 95 %',
+             ' / '.join(number(gain.get(key)) for key in ('p05', 'median', 'p95'))),
+            ('median ADC, before → after',
+             f'{number(adc.get("before_median"))} → '
+             f'{number(adc.get("after_median"), unit="mm²/s")}'),
+            ('canonical resolution',
+             number(part(document, 'network').get('canonical_fwhm_mm'), unit='mm FWHM')),
+        ],
+    ]  # fmt: skip
+
+
+def trace_text(summary: Mapping[str, Any]) -> str:
+    """Say how the trace image was made.
+
+    Examples
+    --------
+    >>> trace_text({'trace_method': 'tensor', 'n_directions': 30, 'b_acquired': 1000.0})
+    'a tensor fit, 30 directions at b = 1000'
+    """
+    method = {
+        'tensor': 'a tensor fit',
+        'geometric': 'the geometric mean of the directions',
+    }.get(summary.get('trace_method'), 'n/a')
+    if summary.get('n_directions') is None:
+        return method
+    directions = f'{count(summary["n_directions"])} directions'
+    return f'{method}, {directions} at b = {number(summary.get("b_acquired"), digits=4)}'
+
+
+def methods_view(documents: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Collect what the methods paragraph states about all runs at once."""
+    corrected = {bool(part(document, 'bias').get('applied')) for document in documents}
+    ways = {part(document, 'summary').get('trace_method') for document in documents}
+    resolutions = {
+        part(document, 'network').get('canonical_fwhm_mm') for document in documents
+    } - {None}
+    weights = {str(part(document, 'network').get('weights_sha256', ''))[:12]
+               for document in documents} - {''}  # fmt: skip
+    names = {'tensor': 'a tensor fit', 'geometric': 'the geometric mean of the directions'}
+    return {
+        'bias': 'all' if corrected == {True} else 'some' if True in corrected else 'none',
+        'trace': ' or '.join(names[way] for way in ('tensor', 'geometric') if way in ways),
+        'fwhm': number(resolutions.pop(), unit='mm') if len(resolutions) == 1 else '',
+        'weights': ', '.join(sorted(weights)),
+    }
+
+
+def _read(qc_file: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(qc_file.read_text(encoding='utf-8'))
+    except ValueError as error:
+        message = f'{qc_file.name}: not JSON ({error}). Run the participant again.'
+        raise ValueError(message) from error
+    if not isinstance(document, dict):
+        message = f'{qc_file.name}: not a JSON object. Run the participant again.'
+        raise ValueError(message)
+    return document
