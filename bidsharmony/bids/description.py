@@ -14,7 +14,6 @@ from bidsharmony.bids.records import BIDSError
 from bidsharmony.bids.sidecar import read_json
 
 BIDS_VERSION = '1.10.0'
-CODE_URL = 'https://github.com/bidsharmony/bidsharmony'
 
 BIDSIGNORE = (
     '*.html',
@@ -89,9 +88,7 @@ def write_dataset_description(output_dir: Path, bids_dir: Path, *, version: str)
         'Name': 'bidsharmony - harmonized diffusion MRI',
         'BIDSVersion': BIDS_VERSION,
         'DatasetType': 'derivative',
-        'GeneratedBy': [
-            {'Name': 'bidsharmony', 'Version': version, 'CodeURL': CODE_URL, **_container()}
-        ],
+        'GeneratedBy': [{'Name': 'bidsharmony', 'Version': version, **_container()}],
         'SourceDatasets': [_source(raw, link)],
         'DatasetLinks': {'raw': link},
     }

@@ -1,0 +1,107 @@
+"""Write what was found, and what became of it, as plain lines for a person."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bidsharmony.bids import Collection, DwiRun
+
+
+def printable(text: str) -> str:
+    r"""Show control characters instead of obeying them: file names may hold some.
+
+    Examples
+    --------
+    >>> printable('sub-\x1b[2J')
+    'sub-\\x1b[2J'
+    """
+    encodable = text.encode('utf-8', 'backslashreplace').decode()
+    return ''.join(
+        char if char.isprintable() else char.encode('unicode_escape').decode()
+        for char in encodable
+    )
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Align columns with two blanks between them.
+
+    Examples
+    --------
+    >>> table(['run', 'bval'], [['sub-01', 'dwi.bval']]).splitlines()
+    ['run     bval', 'sub-01  dwi.bval']
+    """
+    lines = [[printable(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return '\n'.join(
+        '  '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def plural(number: int, noun: str) -> str:
+    """Count things.
+
+    Examples
+    --------
+    >>> plural(1, 'run'), plural(20, 'run')
+    ('1 run', '20 runs')
+    """
+    return f'{number} {noun}' + ('' if number == 1 else 's')
+
+
+def dry_run(collection: Collection, root: Path) -> str:
+    """List the runs with what they inherit, the scanners, and what is left out and why.
+
+    Parameters
+    ----------
+    collection : Collection
+        what was found
+    root : Path
+        the dataset
+
+    Returns
+    -------
+    str
+        several paragraphs, ending in a newline
+    """
+    root = Path(root).resolve()
+    runs = collection.runs
+    parts = [
+        f'{printable(root.name)}: {plural(len(runs), "run")} of '
+        f'{plural(len({run.subject for run in runs}), "participant")} would be harmonized, '
+        f'{len(collection.refused)} refused, {len(collection.skipped)} skipped'
+    ]
+    if runs:
+        header = ('run', 'scanner', 'b-values', 'b-vectors', 'sidecar')
+        parts.append(table(header, [_row(run, root) for run in runs]))
+        parts.append(_scanners(runs))
+    for title, items in (('refused', collection.refused), ('skipped', collection.skipped)):
+        if items:
+            parts.append(table((title, 'why'), [(item.relative, item.reason) for item in items]))
+    return '\n\n'.join(parts) + '\n'
+
+
+def _row(run: DwiRun, root: Path) -> tuple[str, ...]:
+    def where(path: Path | None) -> str:
+        """Say that a file lies beside the image, or give the path of one that is inherited."""
+        if path is None:
+            return 'none'
+        if path.name.partition('.')[0] == run.image.name.partition('.')[0]:
+            return 'own'
+        return path.relative_to(root).as_posix()
+
+    sidecars = ' + '.join(where(path) for path in run.sidecar_files) or 'none'
+    return run.relative, run.scanner.label, where(run.bval), where(run.bvec), sidecars
+
+
+def _scanners(runs: Sequence[DwiRun]) -> str:
+    counts = Counter(run.scanner.label for run in runs)
+    subjects = {label: set() for label in counts}
+    for run in runs:
+        subjects[run.scanner.label].add(run.subject)
+    rows = [
+        (label, str(count), str(len(subjects[label]))) for label, count in sorted(counts.items())
+    ]
+    return table(('scanner', 'runs', 'participants'), rows)

@@ -1,0 +1,260 @@
+"""Read the command line into Settings, and refuse at once what cannot work."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bidsharmony import __version__
+from bidsharmony.bids.names import ENTITIES, LABEL
+from bidsharmony.bids.records import BIDSError
+from bidsharmony.bids.sidecar import read_json
+from bidsharmony.settings import ANALYSIS_LEVELS, B0_THRESHOLD, Settings
+
+EXIT_USAGE = 2
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Report a wrong command line in one line; the usage is a ``--help`` away."""
+
+    def error(self, message: str) -> NoReturn:
+        """Write the message to stderr and exit with code 2."""
+        message = ' '.join(message.split())
+        self.exit(EXIT_USAGE, f'ERROR {message.rstrip(".")}. See {self.prog} --help.\n')
+
+
+def _label(prefix: str) -> Callable[[str], str]:
+    """Make a type that strips ``sub-`` and the like, and accepts letters and digits only."""
+
+    def convert(text: str) -> str:
+        label = text.removeprefix(prefix)
+        if not LABEL.fullmatch(label):
+            raise argparse.ArgumentTypeError(f'{text!r} is not a label of letters and digits')
+        return label
+
+    return convert
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from 1 on')
+    return int(text)
+
+
+def _b_value(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a b-value (s/mm2)')
+    return value
+
+
+def _filters(text: str) -> dict[str, Any]:
+    """Read the ``dwi`` query of a filter file and check it against the entities there are."""
+    path = Path(text)
+    try:
+        content = read_json(path)
+    except BIDSError as error:
+        raise argparse.ArgumentTypeError(f'{path.name} {error}') from None
+    query = content.get('dwi')
+    if not isinstance(query, dict):
+        raise argparse.ArgumentTypeError(
+            f'{path.name} has no query "dwi"; it has: {", ".join(content) or "nothing"}'
+        )
+    if unknown := [key for key in query if key not in ENTITIES]:
+        raise argparse.ArgumentTypeError(
+            f'{path.name} filters by {", ".join(unknown)}; choose from {", ".join(ENTITIES)}'
+        )
+    for key, answer in query.items():
+        choices = answer if isinstance(answer, list) else [answer]
+        if not choices or not all(c is None or isinstance(c, (str, int)) for c in choices):
+            raise argparse.ArgumentTypeError(
+                f'{path.name} asks for {key} {answer!r}; give a label, a list of labels, '
+                'null (none) or "*" (any)'
+            )
+    return query
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command line.
+
+    Examples
+    --------
+    >>> build_parser().parse_args(['in', 'out', 'participant', '--nprocs', '2']).nprocs
+    2
+    """
+    parser = OneLineParser(
+        prog='bidsharmony',
+        description='Harmonize the diffusion MRI of a BIDS dataset across scanners.',
+        epilog='Option names may be spelled with - or _.',
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add('bids_dir', type=Path, help='the BIDS dataset')
+    add('output_dir', type=Path, help='where the derivatives go')
+    add(
+        'analysis_level',
+        nargs='+',
+        choices=ANALYSIS_LEVELS,
+        help='participant: harmonize each run; group: compare the scanners before and after',
+    )
+    add('--version', action='version', version=f'bidsharmony {__version__}')
+    add(
+        '-v',
+        dest='verbose_count',
+        action='count',
+        default=0,
+        help='say more; from -vv on the libraries do too, up to -vvv',
+    )
+
+    some = parser.add_argument_group('which runs')
+    some.add_argument(
+        '--participant-label',
+        nargs='+',
+        action='extend',
+        default=[],
+        type=_label('sub-'),
+        metavar='LABEL',
+        help='participants, with or without sub-',
+    )
+    some.add_argument(
+        '--session-id',
+        '--session-label',
+        nargs='+',
+        action='extend',
+        default=[],
+        type=_label('ses-'),
+        metavar='LABEL',
+        help='sessions, with or without ses-',
+    )
+    some.add_argument(
+        '--run-id',
+        nargs='+',
+        action='extend',
+        default=[],
+        type=_label('run-'),
+        metavar='INDEX',
+        help='runs, with or without run-; 1 and 01 are the same',
+    )
+    some.add_argument(
+        '--bids-filter-file',
+        dest='bids_filters',
+        type=_filters,
+        default={},
+        metavar='JSON',
+        help='{"dwi": {ENTITY: LABEL, [LABELS], null for none or "*" for any}}',
+    )
+    some.add_argument(
+        '--dry-run',
+        action='store_true',
+        help='list what would run, on which scanners, and what is left out and why',
+    )
+
+    method = parser.add_argument_group('method')
+    method.add_argument(
+        '--b0-threshold',
+        type=_b_value,
+        default=B0_THRESHOLD,
+        metavar='B',
+        help='b-values up to this one count as b=0 (s/mm2, default %(default)g)',
+    )
+    method.add_argument(
+        '--no-bias-correction',
+        dest='bias_correction',
+        action='store_false',
+        help='leave the receive field in (for input that is bias-corrected already)',
+    )
+    method.add_argument(
+        '--weights',
+        type=Path,
+        metavar='FILE',
+        help='network weights (safetensors) instead of the shipped ones',
+    )
+
+    work = parser.add_argument_group('performance')
+    work.add_argument(
+        '--nprocs',
+        type=_count,
+        default=1,
+        metavar='N',
+        help='participants processed at a time (default %(default)s)',
+    )
+    work.add_argument(
+        '--omp-nthreads',
+        type=_count,
+        default=1,
+        metavar='N',
+        help='threads of each; the results do not depend on it (default %(default)s)',
+    )
+    work.add_argument(
+        '-w',
+        '--work-dir',
+        type=Path,
+        metavar='DIR',
+        help='intermediate files (default: inside the output, hidden)',
+    )
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None = None) -> Settings:
+    """Read a command line into Settings.
+
+    Raises
+    ------
+    SystemExit
+        with code 0 after ``--help`` and ``--version``, with code 2 and one line on stderr if an
+        argument is wrong, the input is no folder, or the folders overlap
+    """
+    parser = build_parser()
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    given = vars(parser.parse_args([_dashed(argument) for argument in arguments]))
+
+    levels = given.pop('analysis_level')
+    given['analysis_levels'] = tuple(level for level in ANALYSIS_LEVELS if level in levels)
+    for name in ('participant_label', 'session_id', 'run_id'):
+        given[name] = tuple(dict.fromkeys(given[name]))
+    for name in ('bids_dir', 'output_dir', 'work_dir', 'weights'):
+        if given[name] is not None:
+            given[name] = given[name].expanduser().resolve()
+    settings = Settings(**given)
+    if reason := _why_wrong(settings):
+        parser.error(reason)
+    return settings
+
+
+def _dashed(argument: str) -> str:
+    """Spell an option's name with dashes and leave its value alone.
+
+    Examples
+    --------
+    >>> _dashed('--participant_label=a_b')
+    '--participant-label=a_b'
+    """
+    return re.sub(r'^--[^=]+', lambda name: name.group().replace('_', '-'), argument)
+
+
+def _why_wrong(settings: Settings) -> str:
+    """Say what is wrong with the folders; '' if nothing."""
+    bids_dir, output_dir = settings.bids_dir, settings.output_dir
+    if not bids_dir.is_dir():
+        return f'{bids_dir}: no such folder. Give the folder of a BIDS dataset'
+    if output_dir == bids_dir:
+        return 'output_dir is bids_dir. Give the output a folder of its own'
+    if output_dir.exists() and not output_dir.is_dir():
+        return f'{output_dir}: not a folder. Give the output a folder of its own'
+    if output_dir.is_relative_to(bids_dir):
+        first = output_dir.relative_to(bids_dir).parts[0]
+        if first.startswith('sub-'):
+            return f'output_dir is inside {first} of bids_dir. Use BIDS_DIR/derivatives/NAME'
+    if settings.work_dir is not None and settings.work_dir.is_relative_to(bids_dir):
+        return f'--work-dir {settings.work_dir}: inside bids_dir. Give a folder elsewhere'
+    if settings.weights is not None and not settings.weights.is_file():
+        return f'--weights {settings.weights}: no such file. Leave it out for the shipped weights'
+    return ''

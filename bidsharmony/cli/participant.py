@@ -1,0 +1,224 @@
+"""Run ``bidsharmony``: find the runs, hand them on, sum up, and set the exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import logging
+import os
+import signal
+import sys
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from bidsharmony import __version__
+from bidsharmony.bids import BIDSError, Collection, collect_dwi, write_dataset_description
+from bidsharmony.cli.listing import dry_run, plural, printable
+from bidsharmony.cli.parser import EXIT_USAGE, parse_args
+
+if TYPE_CHECKING:
+    from bidsharmony.settings import Settings
+    from bidsharmony.supervise import Outcome
+
+LOGGER = logging.getLogger('bidsharmony')
+
+EXIT_DONE = 0
+EXIT_SOME_FAILED = 1
+EXIT_ENVIRONMENT = 3
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+LIBRARY_LEVELS = (logging.WARNING, logging.WARNING, logging.INFO, logging.DEBUG)
+"""What libraries may log for each ``-v``; bidsharmony itself is at DEBUG from the first."""
+
+FAILURES = ('run', 'status', 'reason')
+
+
+class Terminated(KeyboardInterrupt):
+    """Carry SIGTERM up through every ``finally``, as SIGINT is carried."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code.
+
+    Returns
+    -------
+    int
+        0 all done; 1 some runs failed or were refused; 2 wrong usage, no BIDS dataset, or
+        nothing to do; 3 disk, memory or permission; 130 and 143 after SIGINT and SIGTERM
+    """
+    settings = parse_args(argv)
+    _start_log(settings.verbose_count)
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return _run(settings)
+    except BIDSError as error:
+        return _complain(str(error), EXIT_USAGE)
+    except Terminated:
+        return _complain('terminated. Run the same command to go on', EXIT_TERMINATED)
+    except KeyboardInterrupt:
+        return _complain('interrupted. Run the same command to go on', EXIT_INTERRUPTED)
+    except MemoryError:
+        return _complain('out of memory. Lower --nprocs', EXIT_ENVIRONMENT)
+    except OSError as error:
+        # The errno's own words carry no trace of where in the code it happened.
+        place = f'{error.filename}: ' if error.filename else ''
+        cause = error.strerror or str(error) or type(error).__name__
+        return _complain(f'{place}{cause}. Check space and rights there', EXIT_ENVIRONMENT)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise Terminated
+
+
+def _run(settings: Settings) -> int:
+    code = EXIT_DONE
+    if settings.dry_run or 'participant' in settings.analysis_levels:
+        collection = collect_dwi(
+            settings.bids_dir,
+            participant_label=settings.participant_label,
+            session_id=settings.session_id,
+            run_id=settings.run_id,
+            filters=settings.bids_filters,
+        )
+        if settings.dry_run and collection.participants:
+            sys.stdout.write(dry_run(collection, settings.bids_dir))
+        if not collection.runs and not collection.refused:
+            raise BIDSError(_nothing_to_do(collection, settings.bids_dir))
+        if settings.dry_run:
+            return EXIT_SOME_FAILED if collection.refused else EXIT_DONE
+        code = _participant_level(settings, collection)
+    if 'group' in settings.analysis_levels:
+        from bidsharmony.cli.group import run_group
+
+        code = max(code, run_group(settings))
+    return code
+
+
+def _participant_level(settings: Settings, collection: Collection) -> int:
+    """Harmonize what was found; log what was left out, and sum up."""
+    write_dataset_description(settings.output_dir, settings.bids_dir, version=__version__)
+    for item in collection.skipped:
+        LOGGER.info('%s: skipped, %s.', printable(item.relative), printable(item.reason))
+    for item in collection.refused:
+        LOGGER.error('%s: %s', printable(item.relative), printable(item.reason))
+
+    outcomes: list[Outcome] = []
+    if collection.runs:
+        from bidsharmony.supervise import run_participants
+
+        outcomes = run_participants(settings, collection)
+    rows = [(item.relative, 'refused', item.reason) for item in collection.refused]
+    known = {relative for relative, _, _ in rows}
+    rows += [(o.run, o.status, o.reason) for o in outcomes if o.run not in known]
+
+    failures = sorted(row for row in rows if row[1] in ('refused', 'failed'))
+    write_failures(settings.output_dir, failures, among=collection.participants)
+    counts = Counter(status for _, status, _ in rows)
+    counts['skipped'] += len(collection.skipped)
+    sys.stdout.write(_summary(counts, failures))
+    if failures:
+        return EXIT_SOME_FAILED
+    return EXIT_DONE if counts['done'] else EXIT_USAGE
+
+
+def _summary(counts: Counter[str], failures: Sequence[tuple[str, str, str]]) -> str:
+    """Say in one line how many runs there are of each status, then which failed and why."""
+    statuses = ('done', 'refused', 'failed', 'skipped')
+    told = ', '.join(f'{counts[status]} {status}' for status in statuses)
+    lines = [f'{plural(counts.total(), "image")}: {told}']
+    lines += [f'  {status} {run}: {reason}' for run, status, reason in failures]
+    return '\n'.join(printable(line) for line in lines) + '\n'
+
+
+def write_failures(
+    output_dir: Path, failures: Sequence[tuple[str, str, str]], *, among: Sequence[str]
+) -> Path:
+    """Bring ``logs/failures.tsv`` up to date for the participants of this call.
+
+    Rows of other participants stay: an array job writes one participant at a time.
+
+    Parameters
+    ----------
+    output_dir : Path
+        the derivatives
+    failures : sequence of (run, status, reason)
+        what failed now
+    among : sequence of str
+        participants' folders (``sub-01``) whose earlier rows are out of date
+
+    Returns
+    -------
+    Path
+        the table
+    """
+    path = output_dir / 'logs' / 'failures.tsv'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path.with_name('.failures.lock')):
+        # an escaped cell holds no tab and no line break
+        rows = {tuple(map(printable, row)) for row in failures}
+        if path.is_file():
+            with path.open(encoding='utf-8', errors='replace', newline='') as file:
+                earlier = list(csv.reader(file, delimiter='\t', quoting=csv.QUOTE_NONE))[1:]
+            rows |= {
+                tuple(row)
+                for row in earlier
+                if len(row) == len(FAILURES) and row[0].split('/')[0] not in among
+            }
+        draft = path.with_name(f'.failures.{uuid.uuid4().hex}')
+        text = '\n'.join('\t'.join(row) for row in [FAILURES, *sorted(rows)])
+        draft.write_text(text + '\n', encoding='utf-8')
+        draft.replace(path)
+    return path
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock among the jobs of one output; go on without it where there are no locks."""
+    import fcntl
+
+    with path.open('a') as file:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _nothing_to_do(collection: Collection, bids_dir: Path) -> str:
+    name = bids_dir.name
+    if not collection.skipped:
+        return (
+            f'{name}: no diffusion images. Give a dataset with images named sub-*/dwi/*_dwi.nii.gz'
+        )
+    reasons = Counter(item.reason for item in collection.skipped)
+    reason, count = reasons.most_common(1)[0]
+    return (
+        f'{name}: nothing to do, all {plural(len(collection.skipped), "image")} skipped, '
+        f'{count} since {reason}. Use --dry-run to see each'
+    )
+
+
+def _complain(message: str, code: int) -> int:
+    line = printable(' '.join(message.split())).rstrip('.')
+    sys.stderr.write(f'ERROR {line}.\n')
+    return code
+
+
+def _start_log(verbose_count: int) -> None:
+    """Send the log to stderr, unless a caller has set up another place for it."""
+    level = LIBRARY_LEVELS[min(verbose_count, len(LIBRARY_LEVELS) - 1)]
+    logging.basicConfig(level=level, format='%(levelname)s %(message)s')
+    LOGGER.setLevel(logging.DEBUG if verbose_count else logging.INFO)
+
+
+if __name__ == '__main__':
+    # a closed pipe (| head) is not an error of ours
+    try:
+        sys.exit(main())
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_DONE)
