@@ -1,0 +1,64 @@
+"""Give derivatives their BIDS names, inside a staging folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import defaultdict
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
+
+from niworkflows.interfaces.bids import DerivativesDataSink as _DerivativesDataSink
+
+_SPEC = json.loads(files('bidsharmony.data').joinpath('io_spec.json').read_text())
+_COPIED = ('.bval', '.bvec')
+
+
+class DerivativesDataSink(_DerivativesDataSink):
+    """Name a file as ``data/io_spec.json`` says, and link it there as it is.
+
+    niworkflows decompresses an image and compresses it again at gzip level 9, a minute for a
+    long series. Here it names empty stand-ins, and the files themselves are hard-linked into
+    their places afterwards, byte for byte. Gradient files belong to the user's dataset and are
+    copied.
+    """
+
+    out_path_base = ''
+    _config_entities = frozenset(entity['name'] for entity in _SPEC['entities'])
+    _config_entities_dict = _SPEC['entities']
+    _file_patterns = tuple(_SPEC['default_path_patterns'])
+    _standard_spaces = ()
+    _default_dtypes = MappingProxyType(defaultdict(lambda: None))
+
+    def _run_interface(self, runtime):
+        originals = [Path(path).absolute() for path in self.inputs.in_file]
+        with TemporaryDirectory(dir=runtime.cwd) as folder:
+            stand_ins = []
+            for ix, original in enumerate(originals):
+                stand_in = Path(folder) / str(ix) / original.name
+                stand_in.parent.mkdir()
+                stand_in.touch()
+                stand_ins.append(str(stand_in))
+            self.inputs.in_file = stand_ins
+            try:
+                runtime = super()._run_interface(runtime)
+            finally:
+                self.inputs.in_file = [str(path) for path in originals]
+        for original, place in zip(originals, self._results['out_file'], strict=True):
+            os.unlink(place)
+            if place.endswith(_COPIED):
+                shutil.copyfile(original, place)
+            else:
+                _link(original, Path(place))
+        return runtime
+
+
+def _link(source: Path, place: Path) -> None:
+    """Hard-link a file, or copy it where the file system cannot."""
+    try:
+        os.link(source, place)
+    except OSError:
+        shutil.copyfile(source, place)

@@ -1,0 +1,60 @@
+"""Write the sidecar of every image that a run yields."""
+
+from __future__ import annotations
+
+from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
+
+from bidsharmony.interfaces import sidecars
+
+
+class _DescribeOutputsInput(BaseInterfaceInputSpec):
+    sidecar = traits.Dict(mandatory=True, desc="the scanner's sidecar, merged by inheritance")
+    sources = traits.List(traits.Str, mandatory=True, desc='BIDS URIs of the files used')
+    trace_facts = traits.Dict(mandatory=True, desc='how the trace image was made')
+    network_facts = traits.Dict(mandatory=True, desc='canonical_fwhm_mm')
+
+
+class _DescribeOutputsOutput(TraitedSpec):
+    series = traits.Dict(desc='harmonized series')
+    canonical = traits.Dict(desc='canonical b=0 and trace image')
+    adc = traits.Dict(desc='canonical ADC')
+    mask = traits.Dict(desc='brain masks')
+    gain = traits.Dict()
+    biasfield = traits.Dict()
+    uncertainty = traits.Dict()
+
+
+class DescribeOutputs(SimpleInterface):
+    """Say in sidecars what each image is, where it comes from and in which unit."""
+
+    input_spec = _DescribeOutputsInput
+    output_spec = _DescribeOutputsOutput
+
+    def _run_interface(self, runtime):
+        from bidsharmony.network.inference import CANONICAL
+
+        sidecar, sources = self.inputs.sidecar, list(self.inputs.sources)
+        facts = {
+            'canonical': CANONICAL,
+            'fwhm_mm': self.inputs.network_facts['canonical_fwhm_mm'],
+            'extrapolated': self.inputs.trace_facts['extrapolated'],
+        }
+        self._results['series'] = sidecars.series_sidecar(sidecar, sources)
+        self._results['canonical'] = sidecars.canonical_sidecar(sidecar, sources, **facts)
+        self._results['adc'] = sidecars.canonical_sidecar(
+            sidecar, sources, **facts, units='mm^2/s'
+        )
+        self._results['mask'] = sidecars.mask_sidecar(sources)
+        for name, text in (
+            (
+                'gain',
+                'Canonical unit per unit of the bias-corrected series, the same in all volumes.',
+            ),
+            ('biasfield', 'Receive field that every volume was divided by, mean 1 in the brain.'),
+            (
+                'uncertainty',
+                'Uncertainty of the canonical images, canonical white-matter b=0 = 1.',
+            ),
+        ):
+            self._results[name] = sidecars.map_sidecar(sources, text)
+        return runtime

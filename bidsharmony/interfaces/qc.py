@@ -1,0 +1,242 @@
+"""Measure a run before and after, and write its figures in numbers and in pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel as nb
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    OutputMultiObject,
+    SimpleInterface,
+    Str,
+    TraitedSpec,
+    traits,
+)
+
+from bidsharmony.interfaces.sidecars import reported_facts
+from bidsharmony.interfaces.volumes import load_mask, load_volume
+
+QC_VERSION = 1
+DIGITS = 6
+"""Significant digits of every number: more would differ between machines."""
+
+SNR_LIMIT = 10.0
+"""Below this SNR of the mean b=0 the network was not trained."""
+
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class _MeasureRunInput(BaseInterfaceInputSpec):
+    run = traits.Dict(mandatory=True, desc='the run: see workflows.dwi.describe_run')
+    b0_before = File(exists=True, mandatory=True, desc='mean b=0 as scanned, (I, J, K)')
+    trace_before = File(exists=True, mandatory=True, desc='trace image as scanned, (I, J, K)')
+    adc_before = File(exists=True, mandatory=True, desc='ADC as scanned, mm2/s, (I, J, K)')
+    mask_before = File(exists=True, mandatory=True, desc='brain, (I, J, K)')
+    b0_after = File(exists=True, mandatory=True, desc="canonical b=0, (I', J', K')")
+    trace_after = File(exists=True, mandatory=True, desc="canonical trace, (I', J', K')")
+    adc_after = File(exists=True, mandatory=True, desc="canonical ADC, mm2/s, (I', J', K')")
+    mask_after = File(exists=True, mandatory=True, desc="brain, (I', J', K')")
+    gain_file = File(exists=True, mandatory=True, desc='gain, (I, J, K)')
+    field_file = File(exists=True, mandatory=True, desc='bias field, (I, J, K)')
+    trace_facts = traits.Dict(mandatory=True)
+    bias_facts = traits.Dict(mandatory=True)
+    network_facts = traits.Dict(mandatory=True)
+    guarantee = traits.Dict(mandatory=True)
+    n_replaced = traits.Int(0, usedefault=True, desc='b=0 voxels that were not finite')
+    n_not_finite = traits.Int(0, usedefault=True, desc='series values that are not finite')
+
+
+class _MeasureRunOutput(TraitedSpec):
+    qc_file = File(exists=True, desc='every number, JSON')
+    audit_file = File(exists=True, desc='audit slices, npz')
+    figure_files = OutputMultiObject(File(exists=True), desc='PNG pictures')
+    figure_descs = OutputMultiObject(Str, desc='what each picture shows')
+
+
+class MeasureRun(SimpleInterface):
+    """Compare a run before and after: spectra, texture, gain, bias, ADC and the guarantee."""
+
+    input_spec = _MeasureRunInput
+    output_spec = _MeasureRunOutput
+
+    def _run_interface(self, runtime):
+        from bidsharmony.evaluation.features import audit_arrays, describe
+        from bidsharmony.numerics.grids import audit_grid, axial_slices
+        from bidsharmony.numerics.intensity import noise_sigma, robust_scale
+        from bidsharmony.viz.run import run_figures
+
+        image = nb.load(self.inputs.b0_before)
+        b0 = load_volume(self.inputs.b0_before)
+        mask = load_mask(self.inputs.mask_before)
+        scale = robust_scale(b0, mask)
+        fine = nb.load(self.inputs.b0_after)
+        audit = audit_arrays(
+            b0 / scale,
+            load_volume(self.inputs.trace_before) / scale,
+            image.affine,
+            mask,
+            load_volume(self.inputs.b0_after),
+            load_volume(self.inputs.trace_after),
+            fine.affine,
+        )
+        sigma = noise_sigma(b0, mask, self.inputs.run['input']['slice_axis'])
+        gain = load_volume(self.inputs.gain_file) * self.inputs.network_facts['robust_scale']
+        field = load_volume(self.inputs.field_file)
+        adc_after = load_volume(self.inputs.adc_after)
+        mask_after = load_mask(self.inputs.mask_after)
+        qc = self._assemble(
+            sigma=float(sigma),
+            snr=float(np.median(b0[mask]) / sigma) if sigma > 0 else None,
+            volume_ml=float(mask.sum() * np.prod(image.header.get_zooms()[:3]) / 1000),
+            gain=np.percentile(gain[mask], (5, 50, 95)).tolist(),
+            adc=[
+                float(np.median(load_volume(self.inputs.adc_before)[mask])),
+                float(np.median(adc_after[mask_after])),
+            ],
+            audit=describe(audit),
+        )
+        grid = audit_grid(mask, image.affine)
+        pictures = run_figures(
+            audit,
+            qc,
+            gain=axial_slices(gain, image.affine, mask, grid=grid),
+            bias=axial_slices(field, image.affine, mask, grid=grid),
+        )
+        self._save(Path(runtime.cwd), qc, audit, pictures)
+        return runtime
+
+    def _assemble(
+        self,
+        *,
+        sigma: float,
+        snr: float | None,
+        volume_ml: float,
+        gain: list[float],
+        adc: list[float],
+        audit: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """Put every number in its place."""
+        run, network = self.inputs.run, self.inputs.network_facts
+        trace, bias = self.inputs.trace_facts, self.inputs.bias_facts
+        return rounded(
+            {
+                'version': QC_VERSION,
+                **{key: run[key] for key in ('run', 'subject', 'session', 'scanner', 'input')},
+                'sidecar': reported_facts(run['sidecar']),
+                'summary': {
+                    **trace,
+                    'robust_scale': network['robust_scale'],
+                    'noise_sigma': sigma,
+                    'snr_b0': snr,
+                    'mask_volume_ml': volume_ml,
+                },
+                'bias': dict(bias),
+                'network': {key: network[key] for key in ('weights_sha256', 'canonical_fwhm_mm')},
+                'gain': dict(zip(('p05', 'median', 'p95'), gain, strict=True)),
+                'guarantee': dict(self.inputs.guarantee),
+                'adc': {'before_median': adc[0], 'after_median': adc[1]},
+                **audit,
+                'notes': [*run['notes'], *([bias['note']] if bias['note'] else [])],
+                'warnings': [*run['warnings'], *self._warnings(snr)],
+            }
+        )
+
+    def _warnings(self, snr: float | None) -> list[str]:
+        """Say what a reader of the images must know."""
+        found = []
+        if self.inputs.trace_facts['extrapolated']:
+            found.append(
+                'The trace image is extrapolated to b=1000 s/mm2, as if diffusion were Gaussian, '
+                f'from b={self.inputs.trace_facts["b_acquired"]:g}.'
+            )
+        if snr is not None and snr < SNR_LIMIT:
+            found.append(f'The SNR of the mean b=0 is {snr:.1f}, below {SNR_LIMIT:g}.')
+        if self.inputs.n_replaced:
+            found.append(
+                f'{self.inputs.n_replaced} voxels of the b=0 volumes are not finite numbers and '
+                'count as 0 in the summary images.'
+            )
+        if self.inputs.n_not_finite:
+            found.append(
+                f'{self.inputs.n_not_finite} values of the series are not finite numbers; '
+                'they stay so.'
+            )
+        return found
+
+    def _save(
+        self,
+        folder: Path,
+        qc: Mapping[str, Any],
+        audit: Mapping[str, Any],
+        pictures: Mapping[str, bytes],
+    ) -> None:
+        """Write what was measured into the node's folder."""
+        qc_file, audit_file = folder / 'qc.json', folder / 'slices.npz'
+        qc_file.write_text(dump_json(qc))
+        audit_file.write_bytes(npz_bytes(audit))
+        files = []
+        for desc, content in pictures.items():
+            files.append(folder / f'{desc}.png')
+            files[-1].write_bytes(content)
+        self._results['qc_file'] = str(qc_file)
+        self._results['audit_file'] = str(audit_file)
+        self._results['figure_files'] = [str(file) for file in files]
+        self._results['figure_descs'] = list(pictures)
+
+
+def rounded(value: Any, digits: int = DIGITS) -> Any:
+    """Round every float of a nested structure to significant digits; nan and inf become None.
+
+    Examples
+    --------
+    >>> rounded({'a': [1234567.8, float('nan')], 'b': True, 'c': 3})
+    {'a': [1234570.0, None], 'b': True, 'c': 3}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): rounded(item, digits) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [rounded(item, digits) for item in value]
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(f'{float(value):.{digits}g}') if math.isfinite(value) else None
+    return value
+
+
+def dump_json(content: Mapping[str, Any]) -> str:
+    """Write JSON the same way every time."""
+    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + '\n'
+
+
+def npz_bytes(arrays: Mapping[str, Any]) -> bytes:
+    """Pack arrays as a compressed npz whose bytes depend on the arrays alone.
+
+    ``numpy.savez_compressed`` writes the time of day into it.
+
+    Examples
+    --------
+    >>> with np.load(io.BytesIO(npz_bytes({'mask': np.ones(2, bool)}))) as archive:
+    ...     archive['mask'].tolist()
+    [True, True]
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, 'w', zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+            info = zipfile.ZipInfo(f'{name}.npy', date_time=_ZIP_EPOCH)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, member.getvalue())
+    return buffer.getvalue()

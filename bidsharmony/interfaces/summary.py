@@ -1,0 +1,144 @@
+"""Summarise a series for the network: mean b=0, brain mask, trace-weighted image and ADC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
+
+from bidsharmony.interfaces.volumes import (
+    geometry_header,
+    iterate_volumes,
+    load_finite,
+    load_mask,
+    load_volume,
+    save_volume,
+)
+
+B_CANONICAL = 1000.0
+"""b-value of the canonical trace-weighted image (s/mm2)."""
+
+
+class _MeanB0Input(BaseInterfaceInputSpec):
+    dwi_file = File(exists=True, mandatory=True, desc='4-D series, (I, J, K, N)')
+    b0_ixs = traits.List(traits.Int, mandatory=True, desc='positions of the b=0 volumes')
+
+
+class _MeanB0Output(TraitedSpec):
+    b0_file = File(exists=True, desc='mean b=0, (I, J, K)')
+    n_replaced = traits.Int(desc='voxels of the b=0 volumes that were not finite, taken as 0')
+
+
+class MeanB0(SimpleInterface):
+    """Average the b=0 volumes, one at a time."""
+
+    input_spec = _MeanB0Input
+    output_spec = _MeanB0Output
+
+    def _run_interface(self, runtime):
+        image = nb.load(self.inputs.dwi_file)
+        shape, b0_ixs = image.shape[:3], list(self.inputs.b0_ixs)
+        total, replaced = np.zeros(shape), 0
+        for volume in iterate_volumes(self.inputs.dwi_file, b0_ixs):
+            finite = np.isfinite(volume)
+            replaced += int(volume.size - finite.sum())
+            total += np.where(finite, volume, 0.0)
+        self._results['b0_file'] = save_volume(
+            Path(runtime.cwd) / 'b0.nii.gz',
+            total / len(b0_ixs),
+            geometry_header(image.header, shape),
+        )
+        self._results['n_replaced'] = replaced
+        return runtime
+
+
+class _BrainMaskInput(BaseInterfaceInputSpec):
+    b0_file = File(exists=True, mandatory=True, desc='mean b=0, (I, J, K)')
+
+
+class _BrainMaskOutput(TraitedSpec):
+    mask_file = File(exists=True, desc='brain, (I, J, K)')
+
+
+class BrainMask(SimpleInterface):
+    """Find the brain on the mean b=0."""
+
+    input_spec = _BrainMaskInput
+    output_spec = _BrainMaskOutput
+
+    def _run_interface(self, runtime):
+        from bidsharmony.numerics.diffusion import brain_mask
+
+        image = nb.load(self.inputs.b0_file)
+        mask = brain_mask(load_volume(self.inputs.b0_file))
+        if not mask.any():
+            raise ValueError(
+                'no brain was found in the mean b=0. Check that the image shows a head.'
+            )
+        self._results['mask_file'] = save_volume(
+            Path(runtime.cwd) / 'mask.nii.gz',
+            mask.astype(bool),
+            geometry_header(image.header, image.shape, np.uint8),
+        )
+        return runtime
+
+
+class _TraceWeightedInput(BaseInterfaceInputSpec):
+    dwi_file = File(exists=True, mandatory=True, desc='4-D series, (I, J, K, N)')
+    bval_file = File(exists=True, mandatory=True, desc='b-values, s/mm2')
+    bvec_file = File(exists=True, mandatory=True, desc='b-vectors')
+    b0_ixs = traits.List(traits.Int, mandatory=True, desc='positions of the b=0 volumes')
+    b0_threshold = traits.Float(50.0, usedefault=True, desc='b-values up to this are b=0, s/mm2')
+    mask_file = File(exists=True, mandatory=True, desc='brain, (I, J, K)')
+
+
+class _TraceWeightedOutput(TraitedSpec):
+    trace_file = File(exists=True, desc='trace-weighted image at b=1000, (I, J, K)')
+    adc_file = File(exists=True, desc='apparent diffusion coefficient, mm2/s, (I, J, K)')
+    facts = traits.Dict(desc='trace_method, b_acquired, extrapolated, n_directions')
+
+
+class TraceWeighted(SimpleInterface):
+    """Make the trace-weighted image at b=1000 from the shell nearest to it."""
+
+    input_spec = _TraceWeightedInput
+    output_spec = _TraceWeightedOutput
+
+    def _run_interface(self, runtime):
+        from bidsharmony.numerics.diffusion import trace_weighted
+        from bidsharmony.numerics.gradients import parse_bvals, parse_bvecs, trace_shell
+
+        bvals = parse_bvals(Path(self.inputs.bval_file).read_text(encoding='utf-8-sig'))
+        bvecs = parse_bvecs(Path(self.inputs.bvec_file).read_text(encoding='utf-8-sig'))
+        b0_ixs = list(self.inputs.b0_ixs)
+        shell = trace_shell(bvals, b0_threshold=self.inputs.b0_threshold)
+        # Only the volumes that matter are held: other shells never enter memory.
+        ixs = np.array(sorted({*b0_ixs, *(int(ix) for ix in shell.ixs)}))
+        result = trace_weighted(
+            load_finite(self.inputs.dwi_file, ixs),
+            bvals[ixs],
+            bvecs[ixs],
+            b0_ixs=np.flatnonzero(np.isin(ixs, b0_ixs)),
+            mask=load_mask(self.inputs.mask_file),
+            b_target=B_CANONICAL,
+        )
+        image = nb.load(self.inputs.mask_file)
+        header = geometry_header(image.header, image.shape)
+        folder = Path(runtime.cwd)
+        self._results['trace_file'] = save_volume(folder / 'trace.nii.gz', result.trace, header)
+        self._results['adc_file'] = save_volume(folder / 'adc.nii.gz', result.adc, header)
+        self._results['facts'] = {
+            'trace_method': str(result.method),
+            'b_acquired': float(result.b_acquired),
+            'extrapolated': bool(result.extrapolated),
+            'n_directions': int(result.n_directions),
+        }
+        return runtime

@@ -1,0 +1,162 @@
+"""The graph of one diffusion run: summarise, unbias, harmonize, measure, write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nipype.pipeline.engine import Node, Workflow
+
+from bidsharmony.bids import bids_uri
+from bidsharmony.interfaces.inputs import CheckedRun
+from bidsharmony.interfaces.qc import MeasureRun
+from bidsharmony.interfaces.sidecars import public_sidecar, scanner_facts
+from bidsharmony.interfaces.summary import BrainMask, MeanB0, TraceWeighted
+from bidsharmony.workflows.bias import init_bias_wf
+from bidsharmony.workflows.harmonize import init_harmonize_wf
+from bidsharmony.workflows.outputs import PRODUCTS, init_outputs_wf
+
+
+def describe_run(checked: CheckedRun, bids_dir: Path, warnings: tuple[str, ...]) -> dict[str, Any]:
+    """Collect what the report says of a run before anything is computed.
+
+    Parameters
+    ----------
+    checked : CheckedRun
+    bids_dir : Path
+    warnings : tuple of str
+    """
+    run = checked.run
+    return {
+        'run': run.stem,
+        'subject': run.subject,
+        'session': run.session,
+        'scanner': {
+            'label': run.scanner.label,
+            'manufacturer': run.scanner.manufacturer,
+            'model': run.scanner.model,
+            'field_strength': run.scanner.field_strength,
+        },
+        'input': {
+            'image': bids_uri(run.image, bids_dir),
+            'shape': list(checked.shape),
+            'zooms': list(checked.zooms),
+            'orientation': checked.orientation,
+            'slice_axis': checked.slice_axis,
+            'n_volumes': checked.shape[3],
+            'n_b0': len(checked.b0_ixs),
+            'shells': [{'b': b, 'n': n} for b, n in checked.shells],
+        },
+        'sidecar': public_sidecar(run.sidecar),
+        'notes': list(checked.notes),
+        'warnings': list(warnings),
+    }
+
+
+def init_dwi_wf(
+    *,
+    checked: CheckedRun,
+    bids_dir: Path,
+    staging_dir: Path,
+    b0_threshold: float,
+    bias_correction: bool,
+    weights: Path | None,
+    threads: int,
+    name: str,
+) -> Workflow:
+    """Harmonize one run from its files to its derivatives.
+
+    Parameters
+    ----------
+    checked : CheckedRun
+        a run whose files were read to the end
+    bids_dir, staging_dir : Path
+        where it comes from, and where its derivatives are collected
+    b0_threshold : s/mm2
+    bias_correction : bool
+    weights : Path or None
+    threads : int
+    name : str
+    """
+    run, b0_ixs = checked.run, list(checked.b0_ixs)
+    files = {'dwi_file': str(run.image)}
+    gradients = {'bval_file': str(run.bval), 'bvec_file': str(run.bvec)}
+    facts = scanner_facts(run.sidecar, checked.shape, checked.zooms, checked.slice_axis)
+    workflow = Workflow(name=name)
+
+    mean_b0 = Node(MeanB0(**files, b0_ixs=b0_ixs), name='mean_b0')
+    brain = Node(BrainMask(), name='brain_mask')
+    workflow.connect([(mean_b0, brain, [('b0_file', 'b0_file')])])
+
+    trace = Node(
+        TraceWeighted(**files, **gradients, b0_ixs=b0_ixs, b0_threshold=b0_threshold),
+        name='trace_weighted',
+    )
+    workflow.connect([(brain, trace, [('mask_file', 'mask_file')])])
+
+    bias_wf = init_bias_wf(slice_axis=checked.slice_axis, apply=bias_correction)
+    workflow.connect([
+        (mean_b0, bias_wf, [('b0_file', 'inputnode.b0_file')]),
+        (trace, bias_wf, [('trace_file', 'inputnode.trace_file')]),
+        (brain, bias_wf, [('mask_file', 'inputnode.mask_file')]),
+    ])  # fmt: skip
+
+    harmonize_wf = init_harmonize_wf(
+        metadata=facts.metadata,
+        slice_axis=checked.slice_axis,
+        b0_ixs=b0_ixs,
+        weights=weights,
+        threads=threads,
+    )
+    harmonize_wf.get_node('inputnode').inputs.dwi_file = str(run.image)
+    workflow.connect([
+        (bias_wf, harmonize_wf, [
+            (f'outputnode.{port}', f'inputnode.{port}')
+            for port in ('b0_file', 'trace_file', 'field_file')
+        ]),
+        (trace, harmonize_wf, [('facts', 'inputnode.trace_facts')]),
+        (brain, harmonize_wf, [('mask_file', 'inputnode.mask_file')]),
+    ])  # fmt: skip
+
+    measure = Node(MeasureRun(run=describe_run(checked, bids_dir, facts.warnings)), name='measure')
+    workflow.connect([
+        (mean_b0, measure, [('b0_file', 'b0_before'), ('n_replaced', 'n_replaced')]),
+        (brain, measure, [('mask_file', 'mask_before')]),
+        (trace, measure, [
+            ('trace_file', 'trace_before'), ('adc_file', 'adc_before'), ('facts', 'trace_facts'),
+        ]),
+        (bias_wf, measure, [
+            ('outputnode.field_file', 'field_file'), ('outputnode.facts', 'bias_facts'),
+        ]),
+        (harmonize_wf, measure, [
+            ('outputnode.b0_file', 'b0_after'), ('outputnode.trace_file', 'trace_after'),
+            ('outputnode.adc_file', 'adc_after'), ('outputnode.canonical_mask', 'mask_after'),
+            ('outputnode.gain_file', 'gain_file'), ('outputnode.facts', 'network_facts'),
+            ('outputnode.guarantee', 'guarantee'), ('outputnode.n_not_finite', 'n_not_finite'),
+        ]),
+    ])  # fmt: skip
+
+    outputs_wf = init_outputs_wf(
+        source_file=run.image,
+        sources=[bids_uri(path, bids_dir) for path in (run.image, run.bval, run.bvec)],
+        sidecar=public_sidecar(run.sidecar),
+        staging_dir=staging_dir,
+    )
+    outputs_wf.get_node('inputnode').inputs.trait_set(**gradients)
+    measured = ('qc_file', 'audit_file', 'figure_files', 'figure_descs')
+    elsewhere = {*measured, *gradients, 'mask_file', 'field_file'}
+    workflow.connect([
+        (brain, outputs_wf, [('mask_file', 'inputnode.mask_file')]),
+        (trace, outputs_wf, [('facts', 'inputnode.trace_facts')]),
+        (bias_wf, outputs_wf, [('outputnode.field_file', 'inputnode.field_file')]),
+        (harmonize_wf, outputs_wf, [
+            ('outputnode.facts', 'inputnode.network_facts'),
+            *(
+                (f'outputnode.{product.port}', f'inputnode.{product.port}')
+                for product in PRODUCTS
+                if product.port not in elsewhere
+            ),
+        ]),
+        (measure, outputs_wf, [(port, f'inputnode.{port}') for port in measured]),
+    ])  # fmt: skip
+    return workflow

@@ -1,0 +1,136 @@
+"""The graph that names every derivative of a run and writes it to the staging folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline.engine import Node, Workflow
+
+from bidsharmony.interfaces.bids import DerivativesDataSink
+from bidsharmony.interfaces.describe import DescribeOutputs
+
+CANONICAL_GRID = 'In-plane grid of the network, field of view and slices as acquired.'
+
+
+class Product(NamedTuple):
+    """Name one output: its port, its entities and which sidecar describes it."""
+
+    port: str
+    desc: str
+    suffix: str
+    extension: str = '.nii.gz'
+    sidecar: str = ''
+    resolution: str = ''
+
+    @property
+    def ending(self) -> str:
+        """Write what follows the run's stem in the file name.
+
+        Examples
+        --------
+        >>> Product('canonical_mask', 'brain', 'mask', resolution='canonical').ending
+        '_res-canonical_desc-brain_mask.nii.gz'
+        """
+        res = f'_res-{self.resolution}' if self.resolution else ''
+        return f'{res}_desc-{self.desc}_{self.suffix}{self.extension}'
+
+
+PRODUCTS = (
+    Product('dwi_file', 'harmonized', 'dwi', sidecar='series'),
+    Product('bval_file', 'harmonized', 'dwi', '.bval'),
+    Product('bvec_file', 'harmonized', 'dwi', '.bvec'),
+    Product('b0_file', 'harmonized', 'dwiref', sidecar='canonical'),
+    Product('trace_file', 'harmonized', 'trace', sidecar='canonical'),
+    Product('adc_file', 'harmonized', 'ADC', sidecar='adc'),
+    Product('mask_file', 'brain', 'mask', sidecar='mask'),
+    Product('canonical_mask', 'brain', 'mask', sidecar='mask', resolution='canonical'),
+    Product('gain_file', 'gain', 'dwimap', sidecar='gain'),
+    Product('field_file', 'biasfield', 'dwimap', sidecar='biasfield'),
+    Product('uncertainty_file', 'uncertainty', 'dwimap', sidecar='uncertainty'),
+    Product('qc_file', 'harmonized', 'qc', '.json'),
+    Product('audit_file', 'audit', 'slices', '.npz'),
+)
+
+
+def expected_endings() -> tuple[str, ...]:
+    """List what follows the stem in the name of every file of a finished run.
+
+    Examples
+    --------
+    >>> '_desc-harmonized_dwi.json' in expected_endings(), len(expected_endings())
+    (True, 22)
+    """
+    sidecars = [
+        product.ending.removesuffix('.nii.gz') + '.json' for product in PRODUCTS if product.sidecar
+    ]
+    return (*(product.ending for product in PRODUCTS), *sidecars)
+
+
+def init_outputs_wf(
+    *,
+    source_file: Path,
+    sources: list[str],
+    sidecar: dict,
+    staging_dir: Path,
+    name: str = 'outputs_wf',
+) -> Workflow:
+    """Write every product of a run, each image with its sidecar.
+
+    Parameters
+    ----------
+    source_file : Path
+        the input image, whose entities the outputs inherit
+    sources : list of str
+        BIDS URIs of the files used
+    sidecar : dict
+        the scanner's, merged by inheritance
+    staging_dir : Path
+
+    Inputs
+    ------
+    one port per product (see ``PRODUCTS``), and
+    figure_files, figure_descs
+        pictures and what they show
+    trace_facts, network_facts
+        what the sidecars say of the trace image and the network
+    """
+    workflow = Workflow(name=name)
+    ports = [product.port for product in PRODUCTS]
+    extra = ['figure_files', 'figure_descs', 'trace_facts', 'network_facts']
+    inputnode = Node(IdentityInterface(fields=[*ports, *extra]), name='inputnode')
+
+    describe = Node(DescribeOutputs(sidecar=sidecar, sources=sources), name='describe')
+    workflow.connect([
+        (inputnode, describe, [(port, port) for port in ('trace_facts', 'network_facts')]),
+    ])  # fmt: skip
+
+    for product in PRODUCTS:
+        sink = _sink(product.port.removesuffix('_file'), source_file, staging_dir)
+        sink.inputs.desc = product.desc
+        sink.inputs.suffix = product.suffix
+        if product.resolution:
+            sink.inputs.resolution = product.resolution
+            sink.inputs.Resolution = CANONICAL_GRID
+        workflow.connect([(inputnode, sink, [(product.port, 'in_file')])])
+        if product.sidecar:
+            workflow.connect([(describe, sink, [(product.sidecar, 'meta_dict')])])
+
+    figures = _sink('figures', source_file, staging_dir)
+    figures.inputs.suffix = 'dwi'
+    figures.inputs.datatype = 'figures'
+    workflow.connect([
+        (inputnode, figures, [('figure_files', 'in_file'), ('figure_descs', 'desc')]),
+    ])  # fmt: skip
+    return workflow
+
+
+def _sink(name: str, source_file: Path, staging_dir: Path) -> Node:
+    """Make one sink; headers were written as they should be, so it leaves them alone."""
+    return Node(
+        DerivativesDataSink(
+            base_directory=str(staging_dir), source_file=str(source_file), check_hdr=False
+        ),
+        name=f'ds_{name}',
+    )

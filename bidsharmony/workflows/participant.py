@@ -1,0 +1,70 @@
+"""The graph of one participant: its runs, side by side and independent of each other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from nipype.pipeline.engine import Workflow
+
+from bidsharmony.interfaces.inputs import CheckedRun
+from bidsharmony.workflows.dwi import init_dwi_wf
+
+
+def workflow_name(stem: str) -> str:
+    """Turn a run's stem into the name of its graph, one to one.
+
+    Examples
+    --------
+    >>> workflow_name('sub-01_ses-a_dir-AP')
+    'sub_01_ses_a_dir_AP_wf'
+    """
+    return re.sub(r'\W', '_', stem) + '_wf'
+
+
+def init_participant_wf(
+    *,
+    subject: str,
+    runs: Sequence[CheckedRun],
+    bids_dir: Path,
+    staging_dir: Path,
+    work_dir: Path,
+    b0_threshold: float,
+    bias_correction: bool,
+    weights: Path | None,
+    threads: int,
+) -> Workflow:
+    """Harmonize every run of one participant; a run that fails leaves the others alone.
+
+    Parameters
+    ----------
+    subject : str
+        label without ``sub-``
+    runs : sequence of CheckedRun
+    bids_dir, staging_dir, work_dir : Path
+        the dataset, where derivatives are collected, and where nodes work
+    b0_threshold : s/mm2
+    bias_correction : bool
+    weights : Path or None
+        None takes the shipped ones
+    threads : int
+        of torch
+    """
+    workflow = Workflow(name=f'sub_{subject}_wf', base_dir=str(work_dir))
+    workflow.add_nodes(
+        [
+            init_dwi_wf(
+                checked=checked,
+                bids_dir=bids_dir,
+                staging_dir=staging_dir,
+                b0_threshold=b0_threshold,
+                bias_correction=bias_correction,
+                weights=weights,
+                threads=threads,
+                name=workflow_name(checked.run.stem),
+            )
+            for checked in runs
+        ]
+    )
+    return workflow
