@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import bidsharmony
+from bidsharmony.cli.parser import build_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 TOP_LEVEL = [
@@ -168,6 +169,18 @@ def test_torch_versions_agree():
         }.items()
     }
     assert len(set(found.values())) == 1, found
+
+
+def test_documented_options_are_the_options():
+    """The page of options lists each one there is, and none that is not."""
+    options = {
+        option
+        for action in build_parser()._actions
+        for option in action.option_strings
+        if option.startswith('--')
+    }
+    page = (ROOT / 'docs' / 'options.rst').read_text(encoding='utf-8')
+    assert set(re.findall(r'--[a-z0-9-]+', page)) == options
 
 
 @pytest.mark.parametrize('word', UNFINISHED)
