@@ -40,9 +40,10 @@ NO_RUNS = {
 }
 """Suffixes that live in ``dwi/`` and are no runs."""
 
-NOT_THE_DWI_FOLDERS = re.compile(r'^/(?!(dwi|ses-[^/]+|ses-[^/]+/dwi)(/[^/]*)?$)')
-"""Paths inside a participant's folder that cannot hold a run; not walking them also keeps a
-link to a parent folder from being followed round and round."""
+NOT_INDEXED = re.compile(r'^/(?!(dwi|ses-[^/]+|ses-[^/]+/dwi)(/[^/]*)?$)|[^\x20-\x7e]')
+"""Paths inside a participant's folder that pybids need not see: those that cannot hold a run
+(a link to a parent folder would be followed round and round), and names that its database
+cannot hold."""
 
 LONGEST_LIST = 20
 """Labels shown in an error message."""
@@ -120,6 +121,8 @@ def collect_dwi(
     )
     for label in labels:
         search.participant(root / f'sub-{label}')
+    if labels == here:
+        search.lost_participants()
     for key, wanted in (('session', search.session_id), ('run', search.run_id)):
         present = search.seen[key]
         bare = {label.lstrip('0') for label in present} if key == 'run' else present
@@ -174,6 +177,15 @@ class _Search:
                 continue
             if run is not None:
                 self.runs.append(run)
+
+    def lost_participants(self) -> None:
+        """Refuse participants whose folder is a link to nothing, rather than miss them."""
+        for folder in self.root.glob('sub-*'):
+            if folder.is_symlink() and not folder.exists():
+                reason = (
+                    'the folder of this participant is a link to nothing. Fetch it or remove it.'
+                )
+                self.refused.append(Refused(folder / 'dwi', reason))
 
     def _no_run(self, name: Name) -> str:
         """Say why a well-named image is not taken for a run; '' if it is."""
@@ -268,7 +280,7 @@ def _images(folder: Path) -> list[Path]:
         indexer=BIDSLayoutIndexer(
             validate=False,
             index_metadata=False,
-            ignore=[NOT_THE_DWI_FOLDERS],
+            ignore=[NOT_INDEXED],
             # a file of this name inside the dataset could re-define the entities
             config_filename='no_layout_config',
         ),

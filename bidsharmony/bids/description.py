@@ -94,7 +94,7 @@ def write_dataset_description(output_dir: Path, bids_dir: Path, *, version: str)
     }
     if isinstance(raw.get('License'), str):
         description['License'] = raw['License']
-    _write_text(path, json.dumps(description, indent=2, ensure_ascii=False) + '\n')
+    _write_text(path, json.dumps(description, indent=2) + '\n')
     _write_text(output_dir / '.bidsignore', '\n'.join(BIDSIGNORE) + '\n')
     return path
 
@@ -105,7 +105,8 @@ def _check_ours(path: Path) -> None:
         generators = read_json(path).get('GeneratedBy')
     except BIDSError as error:
         raise BIDSError(f'{path.parent.name}/{path.name}: {error}') from None
-    names = [entry.get('Name') for entry in generators or [] if isinstance(entry, dict)]
+    entries = generators if isinstance(generators, list) else []
+    names = [entry.get('Name') for entry in entries if isinstance(entry, dict)]
     if 'bidsharmony' not in names:
         raise BIDSError(
             f'{path.parent.name}: the output holds another dataset. Give a folder of its own'

@@ -32,7 +32,10 @@ def read_json(path: Path) -> dict[str, Any]:
         with cause and remedy, without the file's name
     """
     try:
-        if path.is_file() and path.stat().st_size > LARGEST_JSON:
+        # a pipe would wait for ever, a device never end
+        if not path.is_file():
+            raise BIDSError('is not there, or no regular file. Check its name')
+        if path.stat().st_size > LARGEST_JSON:
             raise BIDSError('is larger than 1 MB, which no sidecar is. Shorten it')
         text = path.read_bytes().decode('utf-8-sig')
     except UnicodeDecodeError:
