@@ -7,11 +7,12 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateNotFound
 from markupsafe import Markup
@@ -158,19 +159,32 @@ def part(document: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def write_atomic(path: Path, content: str | bytes) -> Path:
-    """Write a file under its final name only when it is complete and on disk.
+def write_atomic(path: Path, content: str) -> Path:
+    """Write a text file under its final name only when it is complete and on disk.
 
     Raises
     ------
     OSError
         if the folder cannot be written
     """
-    data = content.encode('utf-8') if isinstance(content, str) else content
+    with atomic_text(path) as stream:
+        stream.write(content)
+    return path
+
+
+@contextmanager
+def atomic_text(path: Path) -> Iterator[TextIO]:
+    """Open a text file that gets its final name when the block ends well, and vanishes if not.
+
+    Raises
+    ------
+    OSError
+        if the folder cannot be written
+    """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
     try:
-        with os.fdopen(handle, 'wb') as stream:
-            stream.write(data)
+        with os.fdopen(handle, 'w', encoding='utf-8', errors='replace', newline='') as stream:
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         # mkstemp gives 0600: a report is for everyone who may read the folder
@@ -179,7 +193,6 @@ def write_atomic(path: Path, content: str | bytes) -> Path:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    return path
 
 
 def _umask() -> int:

@@ -121,12 +121,15 @@ def run_view(document: Mapping[str, Any], figures_dir: Path) -> dict[str, Any]:
         if (before := picture(f'{channel}before')) and (after := picture(f'{channel}after'))
     ]
     sidecar = part(document, 'sidecar')
+    maps = dict(MAP_CAPTIONS)
+    if not part(document, 'bias').get('applied'):
+        del maps['bias']
     return {
         'name': name,
         'scanner': str(part(document, 'scanner').get('label') or 'unknown scanner'),
         'tags': tags(document),
         'channels': channels,
-        'maps': panels(MAP_CAPTIONS),
+        'maps': panels(maps),
         'charts': panels(CHART_CAPTIONS),
         'guarantee': guarantee_view(document.get('guarantee')),
         'warnings': [str(text) for text in document.get('warnings') or ()],
@@ -191,6 +194,11 @@ def measures(document: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
     source, summary = part(document, 'input'), part(document, 'summary')
     bias, gain, adc = part(document, 'bias'), part(document, 'gain'), part(document, 'adc')
     shape = ' \u00d7 '.join(str(length) for length in source.get('shape') or ()) or 'n/a'
+    ends = (adc.get(key) for key in ('before_median', 'after_median'))
+    adc_text = ' → '.join(
+        number(value * 1e3 if isinstance(value, int | float) else None) for value in ends
+    )
+    adc_text += ' \u00d7 10⁻³ mm²/s'
     if bias.get('applied'):
         change = f'{number(bias.get("cv_before"))} → {number(bias.get("cv_after"))}'
         bias_text = f'N4, shrink {number(bias.get("shrink_factor"))}'
@@ -212,9 +220,7 @@ def measures(document: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
             ('b = 0 variation in the brain', change),
             ('gain, 5 % / median / 95 %',
              ' / '.join(number(gain.get(key)) for key in ('p05', 'median', 'p95'))),
-            ('median ADC, before → after',
-             f'{number(adc.get("before_median"))} → '
-             f'{number(adc.get("after_median"), unit="mm²/s")}'),
+            ('median ADC, before → after', adc_text),
             ('canonical resolution',
              number(part(document, 'network').get('canonical_fwhm_mm'), unit='mm FWHM')),
         ],

@@ -6,6 +6,7 @@ the subject's left on the right of the picture (radiological convention).
 
 from __future__ import annotations
 
+import textwrap
 from typing import NamedTuple
 
 import numpy as np
@@ -167,7 +168,6 @@ def mosaic(
     >>> [int(round(inches * 100)) for inches in fig.get_size_inches()]
     [252, 120]
     """
-    n_columns = max(1, min(n_columns, len(slices)))
     canvas = tile(np.nan_to_num(np.asarray(slices, np.float64)), n_columns, fill=window[0])
     figure, axes = _pixel_figure(canvas.shape)
     axes.imshow(
@@ -300,7 +300,7 @@ def field_map(
     reach = max(high - middle, middle - low, abs(middle) * 0.05, 1e-6)
     shown = np.where(mask, np.nan_to_num(slices, nan=middle), np.nan)
     cropped = box.crop(shown[ixs])
-    canvas = tile(cropped, max(1, min(3, len(cropped))), fill=np.nan)
+    canvas = tile(cropped, 3, fill=np.nan)
     figure, axes = _pixel_figure(canvas.shape, footer=2 * HEADER)
     norm: Normalize = TwoSlopeNorm(middle, middle - reach, middle + reach)
     image = axes.imshow(
@@ -322,13 +322,19 @@ def field_map(
 
 @styled
 def scanner_mosaic(
-    before: np.ndarray, after: np.ndarray, labels: list[str], *, channel: str
+    before: np.ndarray,
+    after: np.ndarray,
+    mask: np.ndarray,
+    labels: list[str],
+    *,
+    channel: str,
 ) -> Figure:
     """Draw one slice per scanner, before in the upper picture of each pair, after below it.
 
     Parameters
     ----------
     before, after : (n_scanners, H, W)
+    mask : (n_scanners, H, W) bool
     labels : list of str, one per scanner
     channel : 'b0' or 'trace'
 
@@ -337,11 +343,12 @@ def scanner_mosaic(
     ValueError
         if there is no slice, or the shapes differ
     """
-    before, after, _ = _checked(before, after, np.ones(np.shape(before), bool))
-    high = window_of(channel, before, after, before > 0.1)
-    n_columns = max(1, min(3, len(labels)))
+    before, after, mask = _checked(before, after, mask)
+    high, box = window_of(channel, before, after, mask), brain_box(mask)
+    before, after = box.crop(before), box.crop(after)
+    n_columns = 2 if len(labels) in (2, 4) else min(3, len(labels))
     height, width = before.shape[1:]
-    strip = 15  # slice pixels for the label above each pair
+    strip = 24  # slice pixels for two lines of label above each pair
     n_rows = -(-len(labels) // n_columns)
     block = strip + 2 * height + GAP
     canvas = np.zeros((n_rows * block, n_columns * (width + GAP) - GAP))
@@ -351,9 +358,11 @@ def scanner_mosaic(
         top, left = row * block + strip, col * (width + GAP)
         canvas[top : top + height, left : left + width] = before[index]
         canvas[top + height : top + 2 * height, left : left + width] = after[index]
-        limit = max(8, int(width * ZOOM / 10.5))
-        axes.text(left + 2, top - strip / 2, figure_text(label, limit), color='white',
-                  fontsize=FONT_SIZE * 0.72, va='center')  # fmt: skip
+        lines = textwrap.wrap(
+            figure_text(label, 60), max(8, int(width * ZOOM / 10.5)), max_lines=2, placeholder='…'
+        )
+        axes.text(left + 2, top - strip / 2, '\n'.join(lines), color='white',
+                  fontsize=FONT_SIZE * 0.72, va='center', linespacing=1.1)  # fmt: skip
         for offset, word, color in (
             (0, 'before', BEFORE_ON_BLACK),
             (height, 'after', AFTER_ON_BLACK),

@@ -69,7 +69,7 @@ def psd_panel(
         axes.set_title(CHANNEL_TITLES[channel])
         _log_axis(axes, [before[channel], after[channel]])
         _mark_resolution(axes, freqs, fwhm)
-        axes.legend(loc='upper right')
+        axes.legend(loc='lower left')
     panels[-1].set_xlabel('spatial frequency (cycles / mm)')
     figure.subplots_adjust(left=0.165, right=0.97, top=0.95, bottom=0.085, hspace=0.16)
     return figure
@@ -167,5 +167,5 @@ def _mark_resolution(axes: Axes, freqs: Sequence[float], fwhm: float | None) -> 
     if frequency > max(freqs):
         return
     axes.axvline(frequency, color='#777777', lw=1, ls=(0, (2, 2)))
-    axes.text(frequency, 0.97, f'canonical {fwhm:.3g} mm', color='#555555', fontsize=8.5,
-              rotation=90, ha='right', va='top', transform=axes.get_xaxis_transform())  # fmt: skip
+    axes.text(frequency, 0.99, f' canonical {fwhm:.3g} mm', color='#555555', fontsize=8.5,
+              va='top', transform=axes.get_xaxis_transform())  # fmt: skip

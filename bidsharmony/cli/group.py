@@ -1,0 +1,155 @@
+"""Summarise a study: tables of runs and scanners, and the group page."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bidsharmony.evaluation.finished import Unused
+    from bidsharmony.evaluation.summary import GroupSummary
+    from bidsharmony.reports.group import GroupContent
+    from bidsharmony.settings import Settings
+
+EXIT_DONE = 0
+EXIT_NOTHING_TO_DO = 2
+
+
+def run_group(settings: Settings) -> int:
+    """Write the group tables and page of an output folder.
+
+    Parameters
+    ----------
+    settings : Settings
+        of which only ``output_dir`` matters: ``group`` reads what the participant level left
+
+    Returns
+    -------
+    int
+        0, or 2 with one line on stderr where no run is marked as done
+
+    Raises
+    ------
+    OSError
+        if the output folder cannot be written
+    """
+    from bidsharmony import __version__
+    from bidsharmony.evaluation import tables
+    from bidsharmony.evaluation.finished import FinishedRun, read_runs
+    from bidsharmony.evaluation.summary import GroupSummary
+    from bidsharmony.reports.group import MAX_LISTED, write_group_page
+    from bidsharmony.reports.page import atomic_text, write_atomic
+
+    out_dir = settings.output_dir
+    summary = GroupSummary()
+    listed: list[dict[str, Any]] = []
+    unused: list[Unused] = []
+    n_unused = 0
+    # a look first: nothing may be written where there is nothing to say
+    if not any(isinstance(item, FinishedRun) for item in read_runs(out_dir)):
+        sys.stderr.write(
+            f'ERROR {out_dir.name}: no finished run in it. Run the participant level first.\n'
+        )
+        return EXIT_NOTHING_TO_DO
+
+    with atomic_text(out_dir / 'group_runs.tsv') as table:
+        table.write(_line(column.name for column in tables.RUN_COLUMNS))
+        for item in read_runs(out_dir):
+            if not isinstance(item, FinishedRun):
+                n_unused += 1
+                if len(unused) < MAX_LISTED:
+                    unused.append(item)
+                continue
+            row = tables.run_row(item.qc)
+            summary.add(item, tables.figures_of(row))
+            table.write(_line(map(tables.cell, row.values())))
+            if len(listed) < MAX_LISTED:
+                listed.append(row)
+    scanners = list(tables.scanner_rows(summary))
+    with atomic_text(out_dir / 'group_scanners.tsv') as table:
+        table.write(_line(tables.scanner_dictionary()))
+        for row in scanners:
+            table.write(_line(map(tables.cell, row.values())))
+    for name, dictionary in (
+        ('group_runs.json', tables.run_dictionary()),
+        ('group_scanners.json', tables.scanner_dictionary()),
+    ):
+        write_atomic(out_dir / name, json.dumps(dictionary, indent=2) + '\n')
+    content = _content(summary, listed, scanners, unused, n_unused)
+    write_group_page(out_dir, content, __version__)
+
+    left_out = f', {n_unused} not used' if n_unused else ''
+    sys.stdout.write(
+        f'group: {_plural(summary.n_runs, "run")} on {_plural(len(scanners), "scanner")}'
+        f'{left_out}. See {Path(out_dir.name, "group.html").as_posix()}\n'
+    )
+    return EXIT_DONE
+
+
+def _content(
+    summary: GroupSummary,
+    listed: list[dict[str, Any]],
+    scanners: list[dict[str, Any]],
+    unused: list[Unused],
+    n_unused: int,
+) -> GroupContent:
+    """Gather what the page shows."""
+    from bidsharmony.evaluation.finished import middle_slice
+    from bidsharmony.evaluation.summary import CHANNELS, SIDES
+    from bidsharmony.reports.group import MAX_DRAWN, GroupContent
+
+    sides = [(channel, side) for channel in CHANNELS for side in SIDES]
+    drawn = summary.ordered()[:MAX_DRAWN]
+    slices = {one.label: middle_slice(one.example) for one in drawn if one.example}
+    shapes = {mask.shape for *_, mask in filter(None, slices.values())}
+    return GroupContent(
+        n_runs=summary.n_runs,
+        n_subjects=len(set().union(*(one.subjects for one in summary.scanners.values()))),
+        runs=listed,
+        scanners=scanners,
+        unused=[(item.name, item.reason) for item in unused],
+        n_unused=n_unused,
+        freqs=[] if summary.freqs is None else summary.freqs.tolist(),
+        # runs harmonized to different resolutions share no line to draw
+        fwhm=next(iter(summary.fwhms)) if len(summary.fwhms) == 1 else None,
+        spectra={
+            (channel, side): {
+                one.label: spectrum.tolist()
+                for one in drawn
+                if (spectrum := one.spectrum(channel, side)) is not None
+            }
+            for channel, side in sides
+        },
+        textures={
+            (channel, side): {
+                one.label: _without_prefix(one.figures, f'glcm_{channel}_{side}_') for one in drawn
+            }
+            for channel, side in sides
+        },
+        eta_squared={
+            (channel, side): summary.texture_eta_squared(channel, side) for channel, side in sides
+        },
+        # slices of one size are compared; another audit version may differ
+        examples={label: found for label, found in slices.items() if found}
+        if len(shapes) == 1
+        else {},
+    )
+
+
+def _without_prefix(figures: Mapping[str, Any], prefix: str) -> dict[str, float]:
+    return {
+        name.removeprefix(prefix): moments.mean
+        for name, moments in figures.items()
+        if name.startswith(prefix)
+    }
+
+
+def _line(cells: Iterable[str]) -> str:
+    return '\t'.join(cells) + '\n'
+
+
+def _plural(number: int, noun: str) -> str:
+    return f'{number} {noun}' + ('' if number == 1 else 's')

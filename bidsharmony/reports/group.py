@@ -1,0 +1,198 @@
+"""Write the page of a study: its scanners before and after, its runs, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bidsharmony.reports.page import LABEL, count, data_uri, number, render, write_atomic
+from bidsharmony.viz.figure import save_png
+from bidsharmony.viz.glcm import glcm_by_scanner
+from bidsharmony.viz.mosaic import CHANNELS, scanner_mosaic
+from bidsharmony.viz.psd import psd_by_scanner
+
+MAX_DRAWN = 10  # scanners told apart by colour
+MAX_LISTED = 500  # rows of a table on the page; the TSV has all
+CHANNEL_NAMES = {'b0': 'b = 0', 'trace': 'trace-weighted'}
+
+
+@dataclass(frozen=True)
+class GroupContent:
+    """Everything the group page shows; mappings go from scanner label, in one order.
+
+    ``spectra`` and ``textures`` are keyed by (channel, 'before' or 'after'); ``examples`` holds
+    ``(before, after, mask)`` of one slice: (2, H, W), (2, H, W) and (H, W).
+    """
+
+    n_runs: int
+    n_subjects: int
+    runs: Sequence[Mapping[str, Any]]
+    scanners: Sequence[Mapping[str, Any]]
+    unused: Sequence[tuple[str, str]]
+    n_unused: int
+    freqs: Sequence[float] = ()
+    fwhm: float | None = None
+    spectra: Mapping[tuple[str, str], Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    textures: Mapping[tuple[str, str], Mapping[str, Mapping[str, float]]] = field(
+        default_factory=dict
+    )
+    eta_squared: Mapping[tuple[str, str], float | None] = field(default_factory=dict)
+    examples: Mapping[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
+
+
+def write_group_page(out_dir: Path, content: GroupContent, version: str) -> Path:
+    """Write ``group.html`` into ``out_dir``.
+
+    Parameters
+    ----------
+    out_dir : Path
+        where the participants' pages are, which the runs link to
+    content : GroupContent
+    version : str
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    OSError
+        if the page cannot be written
+    """
+    page = render(
+        'group.html',
+        version=version,
+        n_runs=content.n_runs,
+        n_subjects=content.n_subjects,
+        n_scanners=len(content.scanners),
+        n_unused=content.n_unused,
+        unused=list(content.unused)[:MAX_LISTED],
+        runs=[run_entry(row, out_dir) for row in content.runs[:MAX_LISTED]],
+        scanners=[scanner_entry(row) for row in content.scanners],
+        verdicts=[texture_verdict(content, channel) for channel in CHANNELS],
+        pictures=pictures(content),
+        n_drawn=min(MAX_DRAWN, len(content.scanners)),
+    )
+    return write_atomic(out_dir / 'group.html', page)
+
+
+def run_entry(row: Mapping[str, Any], out_dir: Path) -> dict[str, Any]:
+    """Turn a row of ``group_runs.tsv`` into cells, with a link where there is a page.
+
+    Examples
+    --------
+    >>> entry = run_entry({'run': 'sub-01_dir-AP', 'participant_id': 'sub-01'}, Path('absent'))
+    >>> entry['name'], entry['link'], entry['cells'][1]
+    ('sub-01_dir-AP', None, 'n/a')
+    """
+    participant = str(row.get('participant_id') or '')
+    label = participant.removeprefix('sub-')
+    page = f'sub-{label}.html'
+    linked = LABEL.fullmatch(label) and (out_dir / page).is_file()
+    return {
+        'name': str(row.get('run') or 'n/a'),
+        'link': page if linked else None,
+        'scanner': str(row.get('scanner') or 'unknown scanner'),
+        'cells': [
+            number(row.get('b_acquired'), digits=4),
+            number(row.get('snr_b0')),
+            change(row, 'adc_{side}', scale=1e3),
+            number(row.get('max_ratio_change'), digits=2),
+            count(row.get('n_warnings')),
+        ],
+    }
+
+
+def scanner_entry(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn a row of ``group_scanners.tsv`` into cells."""
+    return {
+        'name': str(row.get('scanner') or 'unknown scanner'),
+        'cells': [
+            count(row.get('n_runs')),
+            count(row.get('n_subjects')),
+            number(row.get('snr_b0_mean')),
+            change(row, 'psd_b0_{side}_distance'),
+            change(row, 'psd_trace_{side}_distance'),
+            change(row, 'glcm_b0_{side}_contrast_d1_mean'),
+            change(row, 'glcm_trace_{side}_contrast_d1_mean'),
+        ],
+    }
+
+
+def change(row: Mapping[str, Any], pattern: str, scale: float = 1) -> str:
+    """Write a value before and after.
+
+    Examples
+    --------
+    >>> change({'adc_before': 7.81e-4, 'adc_after': 7.76e-4}, 'adc_{side}', scale=1e3)
+    '0.781 → 0.776'
+    """
+    values = (row.get(pattern.format(side=side)) for side in ('before', 'after'))
+    return ' → '.join(
+        number(value * scale if isinstance(value, int | float) else None) for value in values
+    )
+
+
+def texture_verdict(content: GroupContent, channel: str) -> dict[str, str]:
+    """Say how much of the texture's variance the scanner explains, before and after."""
+    before, after = (content.eta_squared.get((channel, side)) for side in ('before', 'after'))
+    name = CHANNEL_NAMES[channel]
+    if before is None or after is None:
+        reason = (
+            'only one scanner'
+            if len(content.scanners) < 2
+            else 'fewer than two scanners have two runs or more'
+        )
+        return {'name': name, 'text': f'not computed: {reason}.'}
+    # expectation of eta squared if no scanner differed: (groups - 1) / (values - 1)
+    chance = (len(content.scanners) - 1) / (content.n_runs - 1)
+    return {
+        'name': name,
+        'text': f'the scanner explains {before:.0%} of the variance of texture before and '
+        f'{after:.0%} after (without any scanner effect: {chance:.0%}).',
+    }
+
+
+def pictures(content: GroupContent) -> dict[str, list[dict[str, str]]]:
+    """Draw the panels of the page: spectra, texture and one example per scanner."""
+    found: dict[str, list[dict[str, str]]] = {'spectra': [], 'textures': [], 'examples': []}
+    labels = [str(row.get('scanner')) for row in content.scanners][:MAX_DRAWN]
+    for channel in CHANNELS:
+        name = CHANNEL_NAMES[channel]
+        sides = [(channel, 'before'), (channel, 'after')]
+        spectra = [_among(content.spectra.get(side, {}), labels) for side in sides]
+        if len(content.freqs) and spectra[0]:
+            figure = psd_by_scanner(content.freqs, *spectra, channel=channel, fwhm=content.fwhm)
+            found['spectra'].append(
+                _embedded(figure, f'power spectra of {name} images by scanner, before and after')
+            )
+        textures = [_among(content.textures.get(side, {}), labels) for side in sides]
+        if any(textures[0].values()):
+            figure = glcm_by_scanner(*textures, channel=channel)
+            found['textures'].append(
+                _embedded(figure, f'texture of {name} images by scanner, before and after')
+            )
+        examples = _among(content.examples, labels)
+        if examples:
+            position = CHANNELS.index(channel)
+            before, after = (
+                np.stack([pair[side][position] for pair in examples.values()]) for side in (0, 1)
+            )
+            mask = np.stack([pair[2] for pair in examples.values()])
+            figure = scanner_mosaic(before, after, mask, list(examples), channel=channel)
+            found['examples'].append(
+                _embedded(figure, f'one axial {name} slice per scanner, before and after')
+            )
+    return found
+
+
+def _among(table: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
+    return {label: table[label] for label in labels if label in table}
+
+
+def _embedded(figure: Any, alt: str) -> dict[str, str]:
+    return {'uri': data_uri(save_png(figure)), 'alt': alt}
