@@ -1,0 +1,173 @@
+"""The command line becomes Settings, or one line that says what was wrong."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bidsharmony import __version__
+from bidsharmony.cli.parser import build_parser, parse_args
+from bidsharmony.settings import Settings
+from tests.datasets import write_dataset
+
+HEAVY = {
+    'torch',
+    'ants',
+    'nipype',
+    'niworkflows',
+    'pandas',
+    'matplotlib',
+    'bids',
+    'scipy',
+    'numpy',
+}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """Work in a folder that holds a dataset ``raw``, a filter file and a weights file."""
+    write_dataset(tmp_path / 'raw', {'sub-01/dwi/sub-01_dwi.nii.gz': ''})
+    (tmp_path / 'filter.json').write_text(
+        json.dumps({'dwi': {'acquisition': None, 'run': [1, 2]}, 'bold': {'task': 'rest'}})
+    )
+    (tmp_path / 'w.safetensors').touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_defaults(here):
+    """Nothing is asked for but the folders and the level."""
+    assert parse_args(['raw', 'out', 'participant']) == Settings(
+        bids_dir=here / 'raw', output_dir=here / 'out'
+    )
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'changed'),
+    [
+        ('--participant-label sub-01 02 01', {'participant_label': ('01', '02')}),
+        ('--participant_label=01 --participant-label 02', {'participant_label': ('01', '02')}),
+        ('--session-id ses-a', {'session_id': ('a',)}),
+        ('--session_label a b', {'session_id': ('a', 'b')}),
+        ('--run-id run-1 02', {'run_id': ('1', '02')}),
+        ('--bids_filter_file filter.json', {'bids_filters': {'acquisition': None, 'run': [1, 2]}}),
+        ('-w work', {'work_dir': 'work'}),
+        ('--work_dir=w_o_r_k', {'work_dir': 'w_o_r_k'}),
+        ('--nprocs 3', {'nprocs': 3}),
+        ('--omp-nthreads 2', {'omp_nthreads': 2}),
+        ('--b0-threshold 5.5', {'b0_threshold': 5.5}),
+        ('--no-bias-correction', {'bias_correction': False}),
+        ('--weights w.safetensors', {'weights': 'w.safetensors'}),
+        ('--dry-run', {'dry_run': True}),
+        ('-vv', {'verbose_count': 2}),
+    ],
+)
+def test_each_option_matters(here, arguments, changed):
+    """Every option changes its own field and no other."""
+    for name in ('work_dir', 'weights'):
+        if name in changed:
+            changed[name] = here / changed[name]
+    expected = Settings(bids_dir=here / 'raw', output_dir=here / 'out', **changed)
+    assert parse_args(['raw', 'out', 'participant', *arguments.split()]) == expected
+
+
+def test_levels_come_in_order(here):
+    """Group comes after participant, in whatever order they were typed."""
+    assert parse_args(['raw', 'out', 'group', 'participant']).analysis_levels == (
+        'participant',
+        'group',
+    )
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        ('', 'required'),
+        ('raw out', 'analysis_level'),
+        ('raw out subject', "'subject'"),
+        ('raw out participant --nproc 2', '--nproc'),
+        ('raw out participant --nprocs 0', "'0' is not a whole number from 1 on"),
+        ('raw out participant --omp-nthreads 1.5', "'1.5'"),
+        ('raw out participant --b0-threshold nan', "'nan' is not a b-value"),
+        ('raw out participant --b0-threshold -1', '--b0-threshold'),
+        ('raw out participant --participant-label ../01', "'../01' is not a label"),
+        ('raw out participant --participant-label', 'expected at least one argument'),
+        ('gone out participant', 'gone: no such folder'),
+        ('raw raw participant', 'output_dir is bids_dir'),
+        ('raw raw/../raw participant', 'output_dir is bids_dir'),
+        ('raw raw/sub-01/out participant', 'inside sub-01 of bids_dir'),
+        ('raw filter.json participant', 'filter.json: not a folder'),
+        ('raw out participant -w raw/work', 'inside bids_dir'),
+        ('raw out participant -w raw', 'inside bids_dir'),
+        ('raw out participant --weights gone', 'gone: no such file'),
+        ('raw out participant --bids-filter-file gone.json', 'gone.json is not there'),
+        ('raw out participant --bids-filter-file bold.json', 'no query "dwi"; it has: bold'),
+        ('raw out participant --bids-filter-file typo.json', 'filters by sesion; choose from'),
+        ('raw out participant --bids-filter-file float.json', 'asks for run 1.5'),
+        ('raw out participant --bids-filter-file empty.json', 'asks for run []'),
+    ],
+)
+def test_wrong_usage_is_one_line(here, capsys, arguments, said):
+    """Exit code 2, one line, and the value that was wrong is in it."""
+    for name, query in (
+        ('bold', {'bold': {}}),
+        ('typo', {'dwi': {'sesion': 'a'}}),
+        ('float', {'dwi': {'run': 1.5}}),
+        ('empty', {'dwi': {'run': []}}),
+    ):
+        (here / f'{name}.json').write_text(json.dumps(query))
+    with pytest.raises(SystemExit) as caught:
+        parse_args(arguments.split())
+    out, err = capsys.readouterr()
+    assert (caught.value.code, out, err.count('\n')) == (2, '', 1)
+    assert said in err
+    assert err.startswith('ERROR ')
+
+
+def test_output_may_be_in_derivatives(here):
+    """Derivatives inside the dataset are where BIDS has them."""
+    output_dir = parse_args(['raw', 'raw/derivatives/x', 'participant']).output_dir
+    assert output_dir == here / 'raw' / 'derivatives' / 'x'
+
+
+def test_version(capsys):
+    """The version is that of the package."""
+    with pytest.raises(SystemExit) as caught:
+        parse_args(['--version'])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f'bidsharmony {__version__}\n'
+
+
+def test_every_setting_can_be_typed(here):
+    """No setting is out of reach, and no option leads nowhere."""
+    typed = {action.dest for action in build_parser()._actions} - {'help', 'version'}
+    assert typed - {'analysis_level'} | {'analysis_levels'} == set(Settings.__dataclass_fields__)
+
+
+def test_help_is_quick_and_light(repository):
+    """``--help`` answers without any heavy library."""
+    script = (
+        'import sys\n'
+        'from bidsharmony.cli.participant import main\n'
+        'try:\n'
+        '    main(["--help"])\n'
+        'finally:\n'
+        '    sys.stderr.write(" ".join(sys.modules))\n'
+    )
+    environment = {**os.environ, 'PYTHONPATH': str(repository)}
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        run = subprocess.run(
+            [sys.executable, '-c', script], capture_output=True, text=True, env=environment
+        )
+        seconds.append(time.perf_counter() - start)
+    assert run.returncode == 0
+    assert '--dry-run' in run.stdout
+    assert not HEAVY & set(run.stderr.split())
+    # the best of three, since the machine may be busy
+    assert min(seconds) < 0.5

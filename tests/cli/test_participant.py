@@ -1,0 +1,283 @@
+"""The command finds, hands on, sums up, and exits with the code that fits."""
+
+import errno
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from bidsharmony.bids import BIDSError
+from bidsharmony.cli.participant import main, write_failures
+from tests.datasets import write_dataset
+
+RUNS = ('sub-01/dwi/sub-01_dwi.nii.gz', 'sub-02/dwi/sub-02_dwi.nii.gz')
+BROKEN = {'sub-03/dwi/sub-03_dwi.nii.gz': '', 'sub-03/dwi/sub-03_dwi.json': '{'}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Look like the supervisor's record."""
+
+    run: str
+    status: str
+    reason: str = ''
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Replace the supervisor and the group level; ``calls`` tells what reached them."""
+    calls = {'statuses': {}, 'error': None, 'group_code': 0}
+
+    def run_participants(settings, collection, *_, **__):
+        calls['participant'] = (settings, collection)
+        if calls['error'] is not None:
+            raise calls['error']
+        return [
+            Outcome(run.relative, *calls['statuses'].get(run.relative, ('done',)))
+            for run in collection.runs
+        ]
+
+    def run_group(settings):
+        calls['group'] = settings
+        return calls['group_code']
+
+    for name, function in (('supervise', run_participants), ('cli.group', run_group)):
+        module = ModuleType(f'bidsharmony.{name}')
+        setattr(module, function.__name__, function)
+        monkeypatch.setitem(sys.modules, f'bidsharmony.{name}', module)
+    return calls
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Path:
+    """Write two good runs and a map beside them."""
+    return write_dataset(
+        tmp_path / 'raw', {**dict.fromkeys(RUNS, ''), 'sub-01/dwi/sub-01_FA.nii.gz': ''}
+    )
+
+
+def command(root: Path, *arguments: str) -> list[str]:
+    return [str(root), str(root.parent / 'out'), 'participant', *arguments]
+
+
+def failures(root: Path) -> list[list[str]]:
+    text = (root.parent / 'out' / 'logs' / 'failures.tsv').read_text(encoding='utf-8')
+    header, *rows = [line.split('\t') for line in text.splitlines()]
+    assert header == ['run', 'status', 'reason']
+    return rows
+
+
+@pytest.mark.parametrize(
+    ('statuses', 'code', 'summary'),
+    [
+        ({}, 0, '3 images: 2 done, 0 refused, 0 failed, 1 skipped'),
+        ({RUNS[0]: ('failed', 'killed')}, 1, '3 images: 1 done, 0 refused, 1 failed, 1 skipped'),
+        ({RUNS[0]: ('refused', 'CRC')}, 1, '3 images: 1 done, 1 refused, 0 failed, 1 skipped'),
+        ({RUNS[0]: ('skipped', 'x')}, 0, '3 images: 1 done, 0 refused, 0 failed, 2 skipped'),
+        (
+            dict.fromkeys(RUNS, ('skipped', 'one slice')),
+            2,
+            '3 images: 0 done, 0 refused, 0 failed, 3 skipped',
+        ),
+    ],
+)
+def test_one_status_table(dataset, stand_in, capsys, statuses, code, summary):
+    """The exit code, the summary and the table of failures agree."""
+    stand_in['statuses'] = statuses
+    assert main(command(dataset)) == code
+    assert capsys.readouterr().out.splitlines()[0] == summary
+    bad = [[run, *rest] for run, rest in statuses.items() if rest[0] in ('failed', 'refused')]
+    assert failures(dataset) == bad
+
+
+def test_refused_beside_good(tmp_path, stand_in, capsys):
+    """A broken sidecar is named with its remedy; the others are handed on."""
+    root = write_dataset(tmp_path / 'raw', {**dict.fromkeys(RUNS, ''), **BROKEN})
+    assert main(command(root)) == 1
+    collection = stand_in['participant'][1]
+    assert [run.relative for run in collection.runs] == list(RUNS)
+    assert 'sub-03_dwi.json is not valid JSON' in capsys.readouterr().out
+    assert failures(root)[0][:2] == ['sub-03/dwi/sub-03_dwi.nii.gz', 'refused']
+
+
+def test_refused_alone_is_a_failure(tmp_path, stand_in):
+    """With nothing but refusals no work starts, and the code says that runs failed."""
+    assert main(command(write_dataset(tmp_path / 'raw', BROKEN))) == 1
+    assert 'participant' not in stand_in
+
+
+def test_outcome_of_a_refused_run_counts_once(tmp_path, stand_in, capsys):
+    """A supervisor that repeats the refusals does not double them."""
+    root = write_dataset(tmp_path / 'raw', {RUNS[0]: '', **BROKEN})
+    sys.modules['bidsharmony.supervise'].run_participants = lambda _, collection: [
+        Outcome(RUNS[0], 'done'),
+        *(Outcome(item.relative, 'refused', item.reason) for item in collection.refused),
+    ]
+    assert main(command(root)) == 1
+    assert capsys.readouterr().out.startswith('2 images: 1 done, 1 refused, 0 failed, 0 skipped')
+
+
+@pytest.mark.parametrize(
+    ('files', 'said'),
+    [
+        ({'sub-01/eeg/sub-01_eeg.edf': ''}, 'raw: no diffusion images'),
+        ({'sub-01/dwi/sub-01_FA.nii': ''}, 'all 1 image skipped, 1 since a fractional-anisotropy'),
+        ({'dataset_description.json': '{'}, 'raw/dataset_description.json: is not valid JSON'),
+    ],
+)
+@pytest.mark.parametrize('option', ['--dry-run', '-v'])
+def test_nothing_to_do_is_one_line(tmp_path, stand_in, capsys, files, said, option):
+    """Exit code 2 with one line, and no output folder."""
+    assert main(command(write_dataset(tmp_path / 'raw', files), option)) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count('\n') == 1
+    assert not (tmp_path / 'out').exists()
+
+
+def test_dry_run(tmp_path, stand_in, capsys):
+    """Runs, what they inherit, scanners, and what is left out and why; nothing is written."""
+    root = write_dataset(
+        tmp_path / 'raw',
+        {
+            **dict.fromkeys(RUNS, ''),
+            **BROKEN,
+            'dwi.json': {'Manufacturer': 'Siemens', 'ManufacturersModelName': 'Prisma_fit'},
+            'sub-02/dwi/sub-02_dwi.bval': '0 1',
+            'sub-02/dwi/sub-02_ADC.nii': '',
+        },
+    )
+    assert main(command(root, '--dry-run')) == 1
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [RUNS[0], 'Siemens', 'Prisma', 'dwi.bval', 'dwi.bvec', 'dwi.json'] in lines
+    assert [RUNS[1], 'Siemens', 'Prisma', 'own', 'dwi.bvec', 'dwi.json'] in lines
+    assert ['Siemens', 'Prisma', '2', '2'] in lines
+    assert any(line[:1] == ['sub-03/dwi/sub-03_dwi.nii.gz'] and 'JSON' in line for line in lines)
+    assert any(line[:1] == ['sub-02/dwi/sub-02_ADC.nii'] for line in lines)
+    assert 'participant' not in stand_in
+    assert not (tmp_path / 'out').exists()
+
+
+def test_dry_run_opens_no_image(dataset, stand_in):
+    """The search is about names: an image is never opened, by us or by pybids."""
+    opened = []
+    watching = [True]
+
+    def watch(event, arguments):
+        if watching and event == 'open':
+            opened.append(str(arguments[0]))
+
+    sys.addaudithook(watch)
+    try:
+        assert main(command(dataset, '--dry-run')) == 0
+    finally:
+        watching.clear()
+    assert any(name.endswith('dataset_description.json') for name in opened)
+    assert not [name for name in opened if name.endswith(('.nii', '.nii.gz'))]
+
+
+@pytest.mark.parametrize('option', [['--session-id', 'a'], ['--participant-label', '02']])
+def test_selection_reaches_the_search(tmp_path, stand_in, option):
+    """Filters of the command line are those of the search."""
+    root = write_dataset(
+        tmp_path / 'raw',
+        {'sub-02/ses-a/dwi/sub-02_ses-a_dwi.nii': '', 'sub-01/ses-b/dwi/sub-01_ses-b_dwi.nii': ''},
+    )
+    assert main(command(root, *option)) == 0
+    assert [run.subject for run in stand_in['participant'][1].runs] == ['02']
+
+
+def test_group_only(dataset, stand_in):
+    """The group level alone looks for no runs."""
+    stand_in['group_code'] = 2
+    assert main([str(dataset), str(dataset.parent / 'out'), 'group']) == 2
+    assert 'participant' not in stand_in
+
+
+def test_both_levels(dataset, stand_in):
+    """A failed participant does not keep the group from its page, and is not forgotten."""
+    stand_in['statuses'] = {RUNS[0]: ('failed', 'killed')}
+    assert main(command(dataset, 'group')) == 1
+    assert stand_in['group'] is stand_in['participant'][0]
+
+
+@pytest.mark.parametrize(
+    ('error', 'code', 'said'),
+    [
+        (OSError(errno.ENOSPC, 'No space left on device', 'out/x.nii'), 3, 'out/x.nii: No space'),
+        (PermissionError(errno.EACCES, 'Permission denied'), 3, 'Permission denied'),
+        (MemoryError(), 3, 'out of memory'),
+        (KeyboardInterrupt(), 130, 'interrupted'),
+        (BIDSError('raw: odd. Mend it'), 2, 'raw: odd. Mend it.'),
+    ],
+)
+def test_errors_become_codes(dataset, stand_in, capsys, error, code, said):
+    """What stops everything is one line and a code, not a traceback."""
+    stand_in['error'] = error
+    assert main(command(dataset)) == code
+    err = capsys.readouterr().err
+    assert said in err
+    assert 'Traceback' not in err
+
+
+def test_sigterm(dataset, stand_in):
+    """SIGTERM passes through every ``finally`` and ends in 143; the old handler comes back."""
+    cleaned = []
+
+    def run_participants(*_):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        finally:
+            cleaned.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    sys.modules['bidsharmony.supervise'].run_participants = run_participants
+    assert main(command(dataset)) == 143
+    assert cleaned
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_output_of_another_program(dataset, stand_in, capsys):
+    """Nothing is written into a folder that is somebody else's dataset."""
+    out = write_dataset(dataset.parent / 'out', {})
+    assert main(command(dataset)) == 2
+    assert 'holds another dataset' in capsys.readouterr().err
+    assert not (out / 'logs').exists()
+
+
+def test_failures_of_array_jobs_add_up(tmp_path):
+    """A job replaces the rows of its own participants and keeps the others'."""
+    write_failures(tmp_path, [('sub-01/dwi/a', 'failed', 'x')], among=['sub-01'])
+    write_failures(tmp_path, [('sub-02/dwi/b', 'refused', 'tab\tand\nline')], among=['sub-02'])
+    path = write_failures(tmp_path, [], among=['sub-01'])
+    assert path.read_text() == 'run\tstatus\treason\nsub-02/dwi/b\trefused\ttab\\tand\\nline\n'
+
+
+def test_eeg_dataset(shared_data, tmp_path, capsys):
+    """A dataset without diffusion ends with code 2 and one line."""
+    root = shared_data / 'bids_examples' / 'eeg_matchingpennies'
+    assert main([str(root), str(tmp_path / 'out'), 'participant', '--dry-run']) == 2
+    out, err = capsys.readouterr()
+    assert out == ''
+    assert err.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'expected'),
+    [
+        ('bids_examples/ds114', {'20 runs of 10 participants', 'dwi.bval', 'unknown scanner'}),
+        ('bids_examples/dwi_deriv', {'1 run of 1 participant', '6 skipped', 'Siemens Vida 3 T'}),
+        ('bids_multiscanner', {'9 runs of 6 participants', 'UIH uMR 770 3 T  '}),
+    ],
+)
+def test_real_dry_run(shared_data, tmp_path, capsys, dataset, expected):
+    """Real layouts are listed with counts, inheritance and scanners."""
+    root = shared_data / dataset
+    assert main([str(root), str(tmp_path / 'out'), 'participant', '--dry-run']) == 0
+    out = capsys.readouterr().out
+    assert all(text in out for text in expected)
