@@ -147,6 +147,16 @@ def _spline_basis(nodes: int, n: int, order: int) -> np.ndarray:
     ).astype(np.float32)
 
 
+def warped_head(head: Head, name: str, rng: np.random.Generator, amplitude: float = 2.0) -> Head:
+    """Deform a head smoothly, by about `amplitude` mm, into another one's shape."""
+    shape = head.codes.shape
+    coordinates = np.indices(shape, dtype=np.float32)
+    for axis in range(3):
+        coordinates[axis] += amplitude * smooth_field(shape, 80, rng, order=3)
+    codes = ndimage.map_coordinates(head.codes, coordinates, order=0, mode='nearest')
+    return Head(name, codes)
+
+
 @dataclass(frozen=True)
 class Lesion:
     """A lesion's weight (1 inside, soft rim) and what it does to the tissue it sits in."""
@@ -178,16 +188,17 @@ class Slab:
     diffusivity_texture: np.ndarray
     lesions: tuple[Lesion, ...] = ()
 
-    def _mean(self, per_tissue: np.ndarray) -> np.ndarray:
+    def mean(self, per_tissue: np.ndarray) -> np.ndarray:
+        """Average a property of tissues over the slice profile; (T,) to (F, F) float32."""
         return np.tensordot(self.weights, per_tissue.astype(np.float32)[self.codes], axes=(0, 0))
 
     def brain(self) -> np.ndarray:
         """Return the brain's fraction of each pixel; (F, F) float32."""
-        return self._mean(BRAIN_TISSUES)
+        return self.mean(BRAIN_TISSUES)
 
     def head(self) -> np.ndarray:
         """Return the fraction of each pixel that is not air; (F, F) float32."""
-        return self._mean(np.arange(len(TISSUE_NAMES)) > 0)
+        return self.mean(np.arange(len(TISSUE_NAMES)) > 0)
 
     def images(
         self, table: TissueTable, contrast: Contrast, b_values: tuple[float, ...]
@@ -209,9 +220,9 @@ class Slab:
         (len(b_values), F, F) float32
         """
         base, rate = tissue_signal(table, contrast)
-        mean = self._mean(base)
+        mean = self.mean(base)
         safe = np.maximum(mean, 1e-6)
-        te_rate = contrast.echo_time * self._mean(base * rate) / safe
+        te_rate = contrast.echo_time * self.mean(base * rate) / safe
         log_b0 = -te_rate * self.t2_texture
         for lesion in self.lesions:
             log_b0 = log_b0 + te_rate * (1 - 1 / lesion.t2_scale) * lesion.weight
@@ -221,7 +232,7 @@ class Slab:
             log_signal = log_b0
             if b_value > 0:
                 weighted, _ = tissue_signal(table, contrast, b_value)
-                image = self._mean(weighted)
+                image = self.mean(weighted)
                 attenuation = np.log(safe / np.maximum(image, 1e-6))
                 log_signal = log_signal - attenuation * self.diffusivity_texture
                 for lesion in self.lesions:
