@@ -1,0 +1,287 @@
+"""Grids that share a field of view, and axial planes through a brain.
+
+Every grid made here keeps the axes' directions (b-vectors stay valid) and the corners of the field
+of view, so that its first voxel's centre moves by half the difference in voxel size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from scipy import ndimage, sparse
+
+CLEARLY_THICKER = 1.1
+"""How much larger than the others the voxel size along the slice axis is."""
+
+AUDIT_SIZE = 160
+"""Rows and columns of an audit slice."""
+
+AUDIT_PIXEL = 1.25
+"""Pixel of an audit slice (mm)."""
+
+AUDIT_STEP = 5.0
+"""Distance between audit slices (mm)."""
+
+AUDIT_SPAN = 100.0
+"""Height of the middle of the brain that audit slices cover (mm)."""
+
+_NEGLIGIBLE = 1e-9  # interpolation weights under this are left out
+_EDGE = 1e-6  # voxels: a point on the very edge of the field of view is inside
+
+
+def slice_axis(zooms: Sequence[float], dim_info_slice: int | None = None) -> int:
+    """Tell along which axis the slices are stacked.
+
+    Parameters
+    ----------
+    zooms : (3,) mm
+    dim_info_slice : int, optional
+        The header's slice dimension, where it is set.
+
+    Returns
+    -------
+    int
+        ``dim_info_slice``, else the axis of the clearly (> 10 %) largest zoom, else 2.
+
+    Examples
+    --------
+    >>> slice_axis((5, 1, 1)), slice_axis((2, 2, 2)), slice_axis((2, 2, 5), 0)
+    (0, 2, 0)
+    """
+    if dim_info_slice is not None:
+        return int(dim_info_slice)
+    order = np.argsort(zooms[:3], kind='stable')
+    if zooms[order[2]] > CLEARLY_THICKER * zooms[order[1]]:
+        return int(order[2])
+    return 2
+
+
+def inplane_grid(
+    shape: Sequence[int], affine: np.ndarray, axis: int, spacing: float
+) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Give each slice the pixel nearest to a wanted one that divides its field of view.
+
+    Parameters
+    ----------
+    shape : (3,) int
+    affine : (4, 4)
+        Voxel to mm.
+    axis : int
+        The slice axis, which stays as it is.
+    spacing : float
+        Wanted pixel, mm.
+
+    Returns
+    -------
+    shape : (3,) int
+    affine : (4, 4) float64
+
+    Examples
+    --------
+    >>> shape, affine = inplane_grid((10, 10, 4), np.diag([2.0, 2.0, 5.0, 1.0]), 2, 1.0)
+    >>> shape, affine[:3, 3].tolist()
+    ((20, 20, 4), [-0.5, -0.5, 0.0])
+    """
+    affine = np.array(affine, np.float64)
+    zooms = np.linalg.norm(affine[:3, :3], axis=0)
+    finer = tuple(
+        int(n) if ax == axis else max(1, round(n * zooms[ax] / spacing))
+        for ax, n in enumerate(shape[:3])
+    )
+    ratio = np.array(shape[:3]) / np.array(finer)
+    affine[:3, 3] += affine[:3, :3] @ (0.5 * ratio - 0.5)
+    affine[:3, :3] *= ratio
+    return finer, affine
+
+
+def resample_to_shape(data: np.ndarray, shape: Sequence[int], order: int = 1) -> np.ndarray:
+    """Interpolate onto another number of samples over the same field of view, axis by axis.
+
+    Sample i of n lies at (i + .5) m / n - .5 of the m samples given; beyond the outermost centres
+    the edge value goes on. Nothing is smoothed before fewer samples are taken.
+
+    Parameters
+    ----------
+    data : (...) float
+    shape : as many int as data has axes
+    order : int
+        Of the spline, 0 to 5.
+
+    Returns
+    -------
+    shape float32
+
+    Raises
+    ------
+    ValueError
+        If the number of axes differs.
+
+    Examples
+    --------
+    >>> resample_to_shape(np.array([0.0, 1.0]), (4,)).tolist()
+    [0.0, 0.25, 0.75, 1.0]
+    """
+    data = np.asarray(data, np.float64)
+    if len(shape) != data.ndim:
+        raise ValueError(f'a grid of {len(shape)} axes for data of {data.ndim} axes')
+    for ax, n_out in enumerate(shape):
+        n_in = data.shape[ax]
+        if n_in == n_out:
+            continue
+        moved = np.moveaxis(data, ax, 0)
+        flat = np.ascontiguousarray(moved).reshape(n_in, -1)
+        # a sparse product, unlike a dense one, has the same bits at any number of threads
+        flat = _interpolation(n_in, int(n_out), order) @ flat
+        data = np.moveaxis(flat.reshape(n_out, *moved.shape[1:]), 0, ax)
+    return np.ascontiguousarray(data, np.float32)
+
+
+@lru_cache(maxsize=64)
+def _interpolation(n_in: int, n_out: int, order: int) -> sparse.csr_array:
+    """Return the interpolation from n_in to n_out samples as a matrix, (n_out, n_in)."""
+    columns = [
+        ndimage.zoom(unit, n_out / n_in, order=order, mode='nearest', grid_mode=True)
+        for unit in np.eye(n_in)
+    ]
+    weights = np.stack(columns, axis=1)
+    weights[np.abs(weights) < _NEGLIGIBLE] = 0
+    return sparse.csr_array(weights / weights.sum(axis=1, keepdims=True))
+
+
+def audit_grid(
+    mask: np.ndarray,
+    affine: np.ndarray,
+    *,
+    size: int = AUDIT_SIZE,
+    pixel: float = AUDIT_PIXEL,
+    step: float = AUDIT_STEP,
+    span: float = AUDIT_SPAN,
+) -> list[np.ndarray]:
+    """Lay world-axial planes through the middle of a brain.
+
+    Planes are centred on the mask in x and y, `step` apart and spread evenly about the middle of
+    the mask in z, over its height but at most `span`. Planes that miss the mask are left out.
+
+    Rows run from anterior to posterior, columns from the subject's right to the left: shown by
+    ``imshow``, the subject's left is on the right of the picture (radiological convention).
+
+    Parameters
+    ----------
+    mask : (I, J, K) bool
+    affine : (4, 4)
+        Voxel to RAS+ mm.
+    size : int
+        Rows and columns.
+    pixel, step, span : float
+        mm.
+
+    Returns
+    -------
+    list of (4, 4) float64
+        (row, column, 0, 1) of each plane to mm, from inferior to superior.
+
+    Raises
+    ------
+    ValueError
+        If the mask is empty.
+
+    Examples
+    --------
+    >>> planes = audit_grid(np.ones((8, 8, 4), bool), np.diag([2.0, 2.0, 5.0, 1.0]))
+    >>> [float(plane[2, 3]) for plane in planes]
+    [0.0, 5.0, 10.0, 15.0]
+    """
+    mask, affine = np.asarray(mask, bool), np.asarray(affine, np.float64)
+    voxels = np.argwhere(mask)
+    if not len(voxels):
+        raise ValueError('the mask is empty')
+    centres = voxels @ affine[:3, :3].T + affine[:3, 3]
+    middle = (centres.min(axis=0) + centres.max(axis=0)) / 2
+    # the mask reaches half a voxel beyond its outermost centres
+    height = np.ptp(centres[:, 2]) + np.abs(affine[2, :3]).max()
+    count = max(1, int(min(span, height) / step + _EDGE))
+    planes = []
+    for z in middle[2] + step * (np.arange(count) - (count - 1) / 2):
+        plane = np.array(
+            [
+                [0, -pixel, 0, middle[0] + pixel * (size - 1) / 2],
+                [-pixel, 0, 0, middle[1] + pixel * (size - 1) / 2],
+                [0, 0, 1, z],
+                [0, 0, 0, 1],
+            ]
+        )
+        if (_sample(mask.astype(np.float32), affine, plane, size) >= 0.5).any():
+            planes.append(plane)
+    return planes
+
+
+def axial_slices(
+    data: np.ndarray,
+    affine: np.ndarray,
+    mask: np.ndarray | None = None,
+    *,
+    grid: Sequence[np.ndarray] | None = None,
+    size: int = AUDIT_SIZE,
+    pixel: float = AUDIT_PIXEL,
+    step: float = AUDIT_STEP,
+    span: float = AUDIT_SPAN,
+) -> np.ndarray:
+    """Interpolate a volume linearly on world-axial planes, ready for display.
+
+    Rows run from anterior to posterior, columns from the subject's right to the left: shown by
+    ``imshow``, the subject's left is on the right of the picture (radiological convention).
+
+    Parameters
+    ----------
+    data : (I, J, K) float
+    affine : (4, 4)
+        Voxel to RAS+ mm.
+    mask : (I, J, K) bool, optional
+        The brain on the grid of `data`, for `audit_grid`; not needed with `grid`.
+    grid : list of (4, 4), optional
+        Planes of `audit_grid`, so that images on several grids are cut alike.
+    size, pixel, step, span
+        See `audit_grid`; `size` holds for `grid` too.
+
+    Returns
+    -------
+    (n, size, size) float32
+        0 outside the volume.
+
+    Raises
+    ------
+    ValueError
+        If neither mask nor grid is given, or the mask is empty.
+
+    Examples
+    --------
+    >>> data = np.arange(8.0)[:, None, None] * np.ones((8, 8, 4))  # grows to the subject's right
+    >>> plane = axial_slices(data, np.diag([2.0, 2.0, 5.0, 1.0]), data >= 0)[0]
+    >>> bool(plane[80, 78] > plane[80, 81] > 0), float(plane[0, 0])
+    (True, 0.0)
+    """
+    if grid is None:
+        if mask is None:
+            raise ValueError('axial planes need a mask or a grid')
+        grid = audit_grid(mask, affine, size=size, pixel=pixel, step=step, span=span)
+    data = np.asarray(data, np.float32)
+    slices = [_sample(data, affine, plane, size) for plane in grid]
+    return np.stack(slices) if slices else np.zeros((0, size, size), np.float32)
+
+
+def _sample(data: np.ndarray, affine: np.ndarray, plane: np.ndarray, size: int) -> np.ndarray:
+    """Interpolate a volume linearly on one plane, (size, size) float32, 0 outside the volume."""
+    to_voxel = np.linalg.inv(affine) @ plane
+    row, column = np.meshgrid(np.arange(size), np.arange(size), indexing='ij')
+    points = np.stack([row, column]).reshape(2, -1)
+    # products of sums, not a matrix product: bits must not depend on threads
+    voxels = np.stack(
+        [line[0] * points[0] + line[1] * points[1] + line[3] for line in to_voxel[:3]]
+    )
+    limits = np.array(data.shape)[:, None] - 0.5 + _EDGE
+    inside = ((voxels >= -0.5 - _EDGE) & (voxels <= limits)).all(axis=0)
+    values = np.zeros(points.shape[1], np.float32)
+    values[inside] = ndimage.map_coordinates(data, voxels[:, inside], order=1, mode='nearest')
+    return values.reshape(size, size)
