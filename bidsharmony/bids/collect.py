@@ -45,6 +45,14 @@ NOT_INDEXED = re.compile(r'^/(?!(dwi|ses-[^/]+|ses-[^/]+/dwi)(/[^/]*)?$)|[^\x20-
 (a link to a parent folder would be followed round and round), and names that its database
 cannot hold."""
 
+FILES_ONLY = {
+    'name': 'files',
+    'entities': [{'name': 'extension', 'pattern': r'[^./\\](\.[^/\\]+)$'}],
+}
+"""What pybids reads off a path. Its own 28 entities cost it a tenth of a second for each
+participant, and it reads them off the whole path: below a folder ``sub-9/anat`` every file is an
+anatomy of participant 9. Names are parsed by ``names.parse_name``."""
+
 LONGEST_LIST = 20
 """Labels shown in an error message."""
 
@@ -277,6 +285,7 @@ def _images(folder: Path) -> list[Path]:
     layout = BIDSLayout(
         folder,
         validate=False,
+        config=FILES_ONLY,
         indexer=BIDSLayoutIndexer(
             validate=False,
             index_metadata=False,
@@ -286,6 +295,9 @@ def _images(folder: Path) -> list[Path]:
         ),
     )
     known = {Path(path) for path in layout.get(extension=list(NIFTI), return_type='filename')}
+    # else each participant's database stays in memory to the end
+    layout.session.close()
+    layout.connection_manager.engine.dispose()
     nearby = {
         path
         for pattern in ('dwi/*', 'ses-*/dwi/*')

@@ -1,9 +1,12 @@
 """The derivatives say what made them and from what, without saying where that lies."""
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,8 @@ from bidsharmony.bids import BIDSError, bids_uri, write_dataset_description
 from bidsharmony.bids.description import BIDSIGNORE
 from tests.datasets import write_dataset
 
+PATHS = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get('PATH', '')])
+VALIDATOR = shutil.which('bids-validator-deno', path=PATHS)
 RUN = 'sub-01/dwi/sub-01_dwi.nii.gz'
 
 
@@ -94,15 +99,13 @@ def test_uri_outside(tmp_path):
         bids_uri(tmp_path / 'raw' / '..' / 'x', tmp_path / 'raw')
 
 
-@pytest.mark.skipif(
-    shutil.which('bids-validator-deno') is None, reason='bids-validator-deno is not installed'
-)
+@pytest.mark.skipif(VALIDATOR is None, reason='bids-validator-deno is not installed')
 def test_validator(tmp_path):
     """The validator finds no error in the description."""
     root = write_dataset(tmp_path / 'raw', {RUN: ''})
     write_dataset_description(tmp_path / 'out', root, version='1')
     run = subprocess.run(
-        ['bids-validator-deno', '--format', 'json', str(tmp_path / 'out')],
+        [VALIDATOR, '--format', 'json', str(tmp_path / 'out')],
         capture_output=True,
         text=True,
         timeout=60,
