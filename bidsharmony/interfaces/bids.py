@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections import defaultdict
 from importlib.resources import files
@@ -15,6 +16,21 @@ from niworkflows.interfaces.bids import DerivativesDataSink as _DerivativesDataS
 
 _SPEC = json.loads(files('bidsharmony.data').joinpath('io_spec.json').read_text())
 _COPIED = ('.bval', '.bvec')
+_OTHER_ENTITIES = (
+    'chunk den fmap nucleus res roi sample scans segmentation staining subset tracksys volume'
+)
+_STEM = re.compile(r'(_desc-[a-zA-Z0-9+]+)?_dwi$')
+
+
+def output_stem(image: Path) -> str:
+    """Give the start of every output's name: the input's entities, but for its ``desc-``.
+
+    Examples
+    --------
+    >>> output_stem(Path('sub-01/dwi/sub-01_space-ACPC_desc-preproc_dwi.nii.gz'))
+    'sub-01_space-ACPC'
+    """
+    return _STEM.sub('', image.name.split('.')[0])
 
 
 class DerivativesDataSink(_DerivativesDataSink):
@@ -27,7 +43,12 @@ class DerivativesDataSink(_DerivativesDataSink):
     """
 
     out_path_base = ''
-    _config_entities = frozenset(entity['name'] for entity in _SPEC['entities'])
+    # An entity that is parsed but not listed here would be added to the name once more.
+    _config_entities = (
+        _DerivativesDataSink._config_entities
+        | {entity['name'] for entity in _SPEC['entities']}
+        | set(_OTHER_ENTITIES.split())
+    )
     _config_entities_dict = _SPEC['entities']
     _file_patterns = tuple(_SPEC['default_path_patterns'])
     _standard_spaces = ()

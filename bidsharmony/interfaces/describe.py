@@ -6,6 +6,8 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, Trai
 
 from bidsharmony.interfaces import sidecars
 
+CANONICAL_GRID = 'In-plane grid of the network, field of view and slices as acquired.'
+
 
 class _DescribeOutputsInput(BaseInterfaceInputSpec):
     sidecar = traits.Dict(mandatory=True, desc="the scanner's sidecar, merged by inheritance")
@@ -18,7 +20,8 @@ class _DescribeOutputsOutput(TraitedSpec):
     series = traits.Dict(desc='harmonized series')
     canonical = traits.Dict(desc='canonical b=0 and trace image')
     adc = traits.Dict(desc='canonical ADC')
-    mask = traits.Dict(desc='brain masks')
+    mask = traits.Dict(desc='brain on the grid of the series')
+    canonical_mask = traits.Dict(desc='brain on the canonical grid')
     gain = traits.Dict()
     biasfield = traits.Dict()
     uncertainty = traits.Dict()
@@ -45,6 +48,10 @@ class DescribeOutputs(SimpleInterface):
             sidecar, sources, **facts, units='mm^2/s'
         )
         self._results['mask'] = sidecars.mask_sidecar(sources)
+        self._results['canonical_mask'] = {
+            **sidecars.mask_sidecar(sources),
+            'Resolution': CANONICAL_GRID,
+        }
         for name, text in (
             (
                 'gain',

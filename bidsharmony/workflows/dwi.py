@@ -8,6 +8,7 @@ from typing import Any
 from nipype.pipeline.engine import Node, Workflow
 
 from bidsharmony.bids import bids_uri
+from bidsharmony.interfaces.bids import output_stem
 from bidsharmony.interfaces.inputs import CheckedRun
 from bidsharmony.interfaces.qc import MeasureRun
 from bidsharmony.interfaces.sidecars import public_sidecar, scanner_facts
@@ -28,7 +29,7 @@ def describe_run(checked: CheckedRun, bids_dir: Path, warnings: tuple[str, ...])
     """
     run = checked.run
     return {
-        'run': run.stem,
+        'run': output_stem(run.image),
         'subject': run.subject,
         'session': run.session,
         'scanner': {

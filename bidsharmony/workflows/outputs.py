@@ -11,8 +11,6 @@ from nipype.pipeline.engine import Node, Workflow
 from bidsharmony.interfaces.bids import DerivativesDataSink
 from bidsharmony.interfaces.describe import DescribeOutputs
 
-CANONICAL_GRID = 'In-plane grid of the network, field of view and slices as acquired.'
-
 
 class Product(NamedTuple):
     """Name one output: its port, its entities and which sidecar describes it."""
@@ -45,7 +43,7 @@ PRODUCTS = (
     Product('trace_file', 'harmonized', 'trace', sidecar='canonical'),
     Product('adc_file', 'harmonized', 'ADC', sidecar='adc'),
     Product('mask_file', 'brain', 'mask', sidecar='mask'),
-    Product('canonical_mask', 'brain', 'mask', sidecar='mask', resolution='canonical'),
+    Product('canonical_mask', 'brain', 'mask', sidecar='canonical_mask', resolution='canonical'),
     Product('gain_file', 'gain', 'dwimap', sidecar='gain'),
     Product('field_file', 'biasfield', 'dwimap', sidecar='biasfield'),
     Product('uncertainty_file', 'uncertainty', 'dwimap', sidecar='uncertainty'),
@@ -110,9 +108,10 @@ def init_outputs_wf(
         sink = _sink(product.port.removesuffix('_file'), source_file, staging_dir)
         sink.inputs.desc = product.desc
         sink.inputs.suffix = product.suffix
+        # nipype's default would drop the '.gz'.
+        sink.inputs.compress = product.extension.endswith('.gz')
         if product.resolution:
-            sink.inputs.resolution = product.resolution
-            sink.inputs.Resolution = CANONICAL_GRID
+            sink.inputs.grid = product.resolution
         workflow.connect([(inputnode, sink, [(product.port, 'in_file')])])
         if product.sidecar:
             workflow.connect([(describe, sink, [(product.sidecar, 'meta_dict')])])

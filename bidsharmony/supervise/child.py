@@ -1,0 +1,316 @@
+"""What happens inside a participant's own process."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import faulthandler
+import fcntl
+import hashlib
+import logging
+import os
+import re
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from bidsharmony.supervise.finish import finish
+from bidsharmony.supervise.marker import (
+    file_sha256,
+    is_unchanged,
+    marker_path,
+    read_marker,
+    stem_of,
+)
+from bidsharmony.supervise.records import Job, Outcome
+
+LOGGER = logging.getLogger('bidsharmony')
+
+UNCHANGED = 'unchanged since the last run'
+
+_PR_SET_PDEATHSIG = 1
+_MACHINE = (
+    (re.compile(r'No space left on device|ENOSPC'), errno.ENOSPC),
+    (re.compile(r'Disk quota exceeded'), errno.EDQUOT),
+    (re.compile(r'Read-only file system'), errno.EROFS),
+    (re.compile(r'\bMemoryError\b|Cannot allocate memory|bad_alloc|Unable to allocate'),
+     errno.ENOMEM),
+)  # fmt: skip
+
+
+class LockedError(OSError):
+    """Say that another process works on this participant."""
+
+
+def main(job: Job, connection: Connection, environment: dict[str, str]) -> None:
+    """Work on one participant and send its outcomes back; runs in a process of its own."""
+    _detach()
+    os.environ.update(environment)
+    try:
+        _log_to(job.log_file)
+        outcomes = work(job)
+    except Exception as error:
+        LOGGER.exception('%s failed', job.participant)
+        code, reason = _judge(job, f'{type(error).__name__}: {error}', error)
+        outcomes = job.all_failed(reason, code)
+    connection.send(outcomes)
+    connection.close()
+
+
+def work(job: Job) -> list[Outcome]:
+    """Check, harmonize and finish one participant.
+
+    Parameters
+    ----------
+    job : Job
+
+    Returns
+    -------
+    list of Outcome
+        one for each of the job's runs
+
+    Raises
+    ------
+    OSError
+        LockedError, disk full, or no permission
+    """
+    # Imported here: the supervisor itself never needs nipype, and --help neither.
+    from bidsharmony.interfaces.bids import output_stem
+    from bidsharmony.interfaces.inputs import InputError, check_run
+
+    with _locked(job):
+        checked, outcomes, refused = [], {}, list(job.refused)
+        for run in job.runs:
+            try:
+                checked.append(check_run(run, job.settings.b0_threshold))
+            except InputError as error:
+                reason = error.reason if error.file == run.relative else str(error)
+                refused.append((run.relative, reason))
+                outcomes[run.relative] = Outcome(run.relative, 'refused', reason)
+        inputs = {name: sha for run in checked for name, sha in run.inputs.items()}
+        options = result_options(job)
+        output_dir = job.settings.output_dir
+        if is_unchanged(
+            read_marker(marker_path(output_dir, job.participant)),
+            output_dir,
+            version=job.version,
+            options=options,
+            inputs=inputs,
+            stems=[output_stem(run.run.image) for run in checked],
+            refused=refused,
+        ):
+            for run in checked:
+                name = run.run.relative
+                outcomes[name] = Outcome(name, 'done', UNCHANGED)
+            return [outcomes[run.relative] for run in job.runs]
+        staging = _fresh_folder(job.hidden / 'staging' / job.participant)
+        work_dir = _fresh_folder(work_folder(job))
+        outcomes |= _harmonize(job, checked, staging, work_dir)
+        done = [
+            output_stem(run.run.image)
+            for run in checked
+            if outcomes[run.run.relative].status == 'done'
+        ]
+        failed = [(o.run, o.reason) for o in outcomes.values() if o.status == 'failed']
+        finish(
+            job,
+            staging,
+            done=done,
+            refused=refused,
+            failed=failed,
+            inputs=inputs,
+            options=options,
+        )
+        shutil.rmtree(staging, ignore_errors=True)
+        if not failed:
+            shutil.rmtree(work_dir, ignore_errors=True)
+        return [outcomes[run.relative] for run in job.runs]
+
+
+def result_options(job: Job) -> dict[str, Any]:
+    """List what changes results beside the inputs; the weights by their content."""
+    from bidsharmony.network.weights import shipped_weights
+
+    weights = job.settings.weights or shipped_weights()
+    return {
+        'b0_threshold': job.settings.b0_threshold,
+        'bias_correction': job.settings.bias_correction,
+        'weights': file_sha256(weights),
+    }
+
+
+def work_folder(job: Job) -> Path:
+    """Give the folder for intermediate files; outputs that share ``--work-dir`` stay apart."""
+    if job.settings.work_dir is None:
+        return job.hidden / 'work' / job.participant
+    mark = hashlib.sha256(os.fsencode(job.settings.output_dir)).hexdigest()[:8]
+    return job.settings.work_dir / f'bidsharmony_{mark}' / job.participant
+
+
+def _harmonize(job: Job, checked: list, staging: Path, work_dir: Path) -> dict[str, Outcome]:
+    """Run the graph, and see of every run whether all its files are there."""
+    if not checked:
+        return {}
+    from nipype import config
+
+    from bidsharmony.interfaces.bids import output_stem
+    from bidsharmony.workflows.outputs import expected_endings
+    from bidsharmony.workflows.participant import init_participant_wf, workflow_name
+
+    config.update_config({
+        'execution': {
+            'hash_method': 'content',
+            'crashdump_dir': str(job.log_file.parent),
+            'crashfile_format': 'txt',
+            'stop_on_first_crash': 'false',
+            'remove_unnecessary_outputs': 'false',
+            'check_version': 'false',
+            'create_report': 'false',
+        },
+        'logging': {'log_to_file': 'false'},
+    })  # fmt: skip
+    workflow = init_participant_wf(
+        subject=job.subject,
+        runs=checked,
+        bids_dir=job.settings.bids_dir,
+        staging_dir=staging,
+        work_dir=work_dir,
+        b0_threshold=job.settings.b0_threshold,
+        bias_correction=job.settings.bias_correction,
+        weights=job.settings.weights,
+        threads=job.settings.omp_nthreads,
+    )
+    crashes: dict[str, str] = {}
+    try:
+        workflow.run(plugin='Linear', plugin_args={'status_callback': _reporter(crashes)})
+    except Exception:
+        # nipype raises the first crash again at the end; which run it belongs to is known.
+        if not crashes:
+            raise
+    outcomes = {}
+    for run in (item.run for item in checked):
+        folder, stem = staging / Path(run.relative).parent, output_stem(run.image)
+        absent = [end for end in expected_endings() if not (folder / (stem + end)).is_file()]
+        crash = crashes.get(workflow_name(run.stem))
+        if crash is None and not absent:
+            outcomes[run.relative] = Outcome(run.relative, 'done')
+            continue
+        for stale in [path for path in staging.rglob('*') if stem_of(path.name) == stem]:
+            stale.unlink()
+        code, reason = _judge(job, crash or f'{absent[0]} was not written', None)
+        outcomes[run.relative] = Outcome(run.relative, 'failed', reason, code)
+    return outcomes
+
+
+def _reporter(crashes: dict[str, str]) -> Callable[[Any, str], None]:
+    """Make a callback that logs how long each node took and remembers each run's first crash."""
+    started: dict[str, float] = {}
+
+    def report(node: Any, status: str) -> None:
+        name = node.fullname
+        if status == 'start':
+            started[name] = time.monotonic()
+        elif name in started:
+            LOGGER.info('%s: %s after %.2f s', name, status, time.monotonic() - started.pop(name))
+            if status == 'exception':
+                crashes.setdefault(name.split('.')[1], _last_line(node))
+
+    return report
+
+
+def _last_line(node: Any) -> str:
+    """Give the error that ended a node, without its traceback."""
+    try:
+        text = node.result.runtime.traceback
+    except Exception:  # the result file itself may be what could not be written
+        text = ''
+    lines = [line.strip() for line in str(text).splitlines() if line.strip()]
+    return lines[-1] if lines else f'{node.name} crashed'
+
+
+def _judge(job: Job, text: str, error: Exception | None) -> tuple[int, str]:
+    """Tell the machine's faults from the run's, and write the reason in one line."""
+    if isinstance(error, LockedError):
+        return 0, error.strerror
+    log = job.log_file.relative_to(job.settings.output_dir).as_posix()
+    code = next((code for pattern, code in _MACHINE if pattern.search(text)), 0)
+    if isinstance(error, OSError) and error.errno:
+        code = error.errno
+        text = f'{error.filename or job.settings.output_dir.name}: {error.strerror}'
+    text = re.sub(r'^(?:[\w.]+\.)?(?:\w*Error|\w*Exception): ', '', ' '.join(text.split()))
+    return code, f'{text.rstrip(".")}. See {log}'
+
+
+@contextlib.contextmanager
+def _locked(job: Job) -> Iterator[None]:
+    """Hold the participant's lock, which the kernel lets go when this process dies.
+
+    Raises
+    ------
+    LockedError
+    """
+    path = job.hidden / 'locks' / f'{job.participant}.lock'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open('a+', encoding='utf-8') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            owner = ''.join(char for char in file.read(200) if char.isprintable()) or 'a process'
+            raise LockedError(
+                errno.EAGAIN, f'locked by {owner}. Wait for it, or end it, and re-run'
+            ) from error
+        except OSError:
+            LOGGER.warning('%s: no file locks on this file system', job.participant)
+        file.truncate(0)
+        file.write(f'{socket.gethostname()}/{os.getpid()}')
+        file.flush()
+        yield
+
+
+def _fresh_folder(folder: Path) -> Path:
+    """Make an empty folder that only this user can enter: nipype unpickles what is in it.
+
+    Raises
+    ------
+    OSError
+        if somebody else owns it
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != os.getuid()):
+        raise OSError(errno.EPERM, 'belongs to somebody else', str(folder))
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def _detach() -> None:
+    """Lead a process group, die with the supervisor, and end at once on a signal."""
+    os.setpgid(0, 0)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _log_to(path: Path) -> None:
+    """Send everything this process says to its log."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(descriptor, stream.fileno())
+    os.close(descriptor)
+    faulthandler.enable()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(message)s'))
+    LOGGER.handlers[:] = [handler]
+    LOGGER.propagate = False
+    LOGGER.setLevel(logging.INFO)

@@ -1,0 +1,156 @@
+"""Move a participant's finished files from staging to their final names, all or none."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from bidsharmony.interfaces.bids import output_stem
+from bidsharmony.reports.participant import write_participant_page
+from bidsharmony.supervise.marker import (
+    file_sha256,
+    fsync_folder,
+    intact,
+    marker_path,
+    outputs_of,
+    read_marker,
+    stem_of,
+    write_marker,
+)
+from bidsharmony.supervise.records import Job
+
+QC_ENDING = '_desc-harmonized_qc.json'
+
+
+def finish(
+    job: Job,
+    staging: Path,
+    *,
+    done: list[str],
+    refused: list[tuple[str, str]],
+    failed: list[tuple[str, str]],
+    inputs: dict[str, str],
+    options: dict[str, Any],
+) -> None:
+    """Write the participant's page, promote everything, and mark the runs as done.
+
+    Runs that an earlier call finished with the same options, and that this call was not asked
+    for, stay in the page and in the marker.
+
+    Parameters
+    ----------
+    job : Job
+    staging : Path
+        folder that holds ``sub-X/`` of the runs that are done
+    done : list of str
+        their stems
+    refused, failed : list of (relative image, reason)
+    inputs : dict
+        file to sha256
+    options : dict
+        those that change results
+
+    Raises
+    ------
+    OSError
+        if a file cannot be written; what was there before is then still unmarked or intact
+    """
+    output_dir = job.settings.output_dir
+    path = marker_path(output_dir, job.participant)
+    earlier = read_marker(path)
+    stems_refused = {output_stem(Path(name)) for name, _ in refused}
+    addressed = {output_stem(run.image) for run in job.runs} | stems_refused
+    kept = _kept(earlier, output_dir, addressed, job.version, options)
+    marker = {
+        'participant': job.participant,
+        'version': job.version,
+        'options': options,
+        'inputs': {**(earlier['inputs'] if kept else {}), **inputs},
+        'outputs': kept,
+        'runs': sorted({stem_of(name) for name in kept} - {''}),
+        'refused': sorted(refused),
+        'failed': sorted(failed),
+    }
+    # From here until the end the marker vouches only for what is not being replaced.
+    if earlier is not None:
+        write_marker(path, marker)
+        # What is refused now was made from other bytes: it must not stand there as its result.
+        for name in outputs_of(earlier, stems_refused):
+            (output_dir / name).unlink(missing_ok=True)
+    if not done and not kept:
+        if not failed:
+            path.unlink(missing_ok=True)
+            (output_dir / f'{job.participant}.html').unlink(missing_ok=True)
+        else:
+            write_marker(path, marker)
+        return
+    for name in kept:
+        if name.endswith((QC_ENDING, '.png')):
+            place = staging / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(output_dir / name, place)
+    write_participant_page(
+        staging,
+        job.subject,
+        sorted(staging.glob(f'{job.participant}/**/*{QC_ENDING}')),
+        job.skipped,
+        job.version,
+        refused=sorted([*refused, *failed]),
+    )
+    outputs = promote(staging, output_dir)
+    runs = sorted({*marker['runs'], *done})
+    write_marker(path, {**marker, 'outputs': {**kept, **outputs}, 'runs': runs})
+
+
+def promote(staging: Path, output_dir: Path) -> dict[str, str]:
+    """Flush, hash and rename every staged file into the output.
+
+    Returns
+    -------
+    dict
+        relative name to sha256
+
+    Raises
+    ------
+    OSError
+        also if a folder of the output leads out of it
+    """
+    root = output_dir.resolve()
+    files = sorted(path for path in staging.rglob('*') if path.is_file())
+    hashes = {}
+    for path in files:
+        with path.open('rb') as file:
+            os.fsync(file.fileno())
+        hashes[path.relative_to(staging).as_posix()] = file_sha256(path)
+    folders = set()
+    for name in hashes:
+        target = output_dir / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if root / Path(name).parent != target.parent.resolve():
+            raise OSError(errno.EPERM, 'a link in the output leads elsewhere', str(target.parent))
+        os.replace(staging / name, target)
+        folders.add(target.parent)
+    for folder in sorted(folders):
+        fsync_folder(folder)
+    return hashes
+
+
+def _kept(
+    earlier: dict[str, Any] | None,
+    output_dir: Path,
+    addressed: set[str],
+    version: str,
+    options: dict[str, Any],
+) -> dict[str, str]:
+    """Pick the outputs of earlier runs that still hold and are not made anew."""
+    if earlier is None or earlier['version'] != version or earlier['options'] != options:
+        return {}
+    outputs = {}
+    for stem in sorted(set(earlier['runs']) - addressed):
+        mine = outputs_of(earlier, [stem])
+        if intact(output_dir, mine):
+            outputs.update(mine)
+    return outputs

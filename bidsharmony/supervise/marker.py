@@ -1,0 +1,133 @@
+"""Done-markers: which runs of a participant are finished, from what, and with which bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bidsharmony.supervise.records import HIDDEN
+
+_CHUNK = 1024**2
+_KEYS = {'participant', 'version', 'inputs', 'options', 'outputs', 'runs', 'refused', 'failed'}
+
+
+def marker_path(output_dir: Path, participant: str) -> Path:
+    """Give the place of a participant's marker."""
+    return output_dir / HIDDEN / 'done' / f'{participant}.json'
+
+
+def file_sha256(path: Path) -> str:
+    """Hash a file's content.
+
+    Raises
+    ------
+    OSError
+    """
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def read_marker(path: Path) -> dict[str, Any] | None:
+    """Read a marker; None where there is none, or none that can be trusted."""
+    try:
+        marker = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return None
+    return marker if isinstance(marker, dict) and set(marker) >= _KEYS else None
+
+
+def write_marker(path: Path, marker: Mapping[str, Any]) -> None:
+    """Write a marker so that a reader sees the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f'.{path.name}.{uuid.uuid4().hex}')
+    with draft.open('w', encoding='utf-8') as file:
+        json.dump(marker, file, indent=1, sort_keys=True, ensure_ascii=False)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    fsync_folder(path.parent)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def stem_of(output: str) -> str:
+    """Find the run that an output belongs to; '' for files of the whole participant.
+
+    Examples
+    --------
+    >>> stem_of('sub-01/dwi/sub-01_dir-AP_res-canonical_desc-brain_mask.json')
+    'sub-01_dir-AP'
+    >>> stem_of('sub-01.html')
+    ''
+    """
+    stem, found, _ = Path(output).name.rpartition('_desc-')
+    return stem.removesuffix('_res-canonical') if found else ''
+
+
+def outputs_of(marker: Mapping[str, Any], stems: Iterable[str]) -> dict[str, str]:
+    """Pick the outputs of some runs, with their hashes."""
+    wanted = set(stems)
+    return {name: digest for name, digest in marker['outputs'].items() if stem_of(name) in wanted}
+
+
+def intact(output_dir: Path, outputs: Mapping[str, str]) -> bool:
+    """See whether files are there with the bytes they were written with."""
+    try:
+        return all(file_sha256(output_dir / name) == sha for name, sha in outputs.items())
+    except OSError:
+        return False
+
+
+def is_unchanged(
+    marker: Mapping[str, Any] | None,
+    output_dir: Path,
+    *,
+    version: str,
+    options: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    stems: Iterable[str],
+    refused: Iterable[tuple[str, str]],
+) -> bool:
+    """See whether running again would only write the same files.
+
+    Parameters
+    ----------
+    marker : mapping or None
+        what the last run left
+    output_dir : Path
+    version : str
+        of bidsharmony
+    options : mapping
+        those that change results
+    inputs : mapping
+        file to sha256, of the runs asked for now
+    stems : iterable of str
+        of the runs asked for now
+    refused : iterable of (relative image, reason)
+        now
+    """
+    if marker is None or marker['failed']:
+        return False
+    return (
+        marker['version'] == version
+        and marker['options'] == dict(options)
+        and inputs.items() <= marker['inputs'].items()
+        and set(stems) <= set(marker['runs'])
+        and {tuple(pair) for pair in marker['refused']} == set(refused)
+        and intact(output_dir, marker['outputs'])
+    )

@@ -1,0 +1,247 @@
+"""Run participants, some at a time, each in a process of its own, and notice every end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import NamedTuple
+
+from bidsharmony import __version__
+from bidsharmony.bids import Collection
+from bidsharmony.settings import Settings
+from bidsharmony.supervise import child
+from bidsharmony.supervise.records import HIDDEN, Job, Outcome
+
+LOGGER = logging.getLogger('bidsharmony')
+
+PRELOAD = ('bidsharmony.workflows.participant', 'bidsharmony.network.inference', 'ants',
+           'bidsharmony.viz.run', 'bidsharmony.evaluation.features')  # fmt: skip
+"""Imported once, in the server that children are forked from: 10 s that none of them spends."""
+
+LOOK_AGAIN = 1.0
+"""Seconds between looks at children that say nothing."""
+
+GRACE = 2.0
+"""Seconds a child has after SIGTERM."""
+
+ONE_THREAD = (
+    'ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS',
+    'OMP_NUM_THREADS',
+    'OPENBLAS_NUM_THREADS',
+    'MKL_NUM_THREADS',
+)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Say that a signal ended the run; ``signum`` is which."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f'signal {signum}')
+        self.signum = signum
+
+
+class _Running(NamedTuple):
+    """Hold a participant's process and the pipe it answers through."""
+
+    job: Job
+    process: BaseProcess
+    connection: Connection
+
+
+def run_participants(settings: Settings, collection: Collection) -> list[Outcome]:
+    """Harmonize every run of a collection.
+
+    Parameters
+    ----------
+    settings : Settings
+    collection : Collection
+
+    Returns
+    -------
+    list of Outcome
+        one for each of ``collection.runs``, sorted by run
+
+    Raises
+    ------
+    Interrupted
+        on SIGINT or SIGTERM, after the children were ended
+    OSError
+        if the disk, memory or a permission failed, after the other participants were finished
+    """
+    waiting = make_jobs(settings, collection)
+    if not waiting:
+        return []
+    environment = child_environment(settings.output_dir)
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(list(PRELOAD))
+    outcomes: list[Outcome] = []
+    running: list[_Running] = []
+    with _signals(), _environment(environment):
+        forkserver.ensure_running()
+        try:
+            while waiting or running:
+                while waiting and len(running) < settings.nprocs:
+                    running.append(_start(context, waiting.pop(0), environment))
+                wait([item.connection for item in running], timeout=LOOK_AGAIN)
+                for item in [item for item in running if _has_ended(item)]:
+                    running.remove(item)
+                    outcomes += _collect(item)
+        finally:
+            _end(running)
+    _raise_if_machine(outcomes)
+    return sorted(outcomes, key=lambda outcome: outcome.run)
+
+
+def make_jobs(settings: Settings, collection: Collection) -> list[Job]:
+    """Sort what was found by participant; those without a run need no process."""
+    jobs = []
+    for participant in collection.participants:
+        runs = tuple(run for run in collection.runs if f'sub-{run.subject}' == participant)
+        if not runs:
+            continue
+        refused, skipped = (
+            tuple(
+                (item.relative, item.reason) for item in items if item.participant == participant
+            )
+            for items in (collection.refused, collection.skipped)
+        )
+        jobs.append(Job(participant, runs, refused, skipped, settings, __version__))
+    return jobs
+
+
+def child_environment(output_dir: Path) -> dict[str, str]:
+    """Give what children find in their environment: one thread, no network, no HOME.
+
+    TemplateFlow unpacks and indexes its archive on import (10 s) unless its folder holds a file.
+    """
+    hidden = output_dir / HIDDEN
+    templates = hidden / 'templateflow'
+    templates.mkdir(parents=True, exist_ok=True)
+    (templates / 'none').touch()
+    return {
+        **dict.fromkeys(ONE_THREAD, '1'),
+        'NO_ET': '1',
+        'NIPYPE_NO_ET': '1',
+        'NIPYPE_CONFIG_DIR': str(hidden / 'nipype'),
+        'MPLCONFIGDIR': str(hidden / 'matplotlib'),
+        'TEMPLATEFLOW_HOME': str(templates),
+        'TEMPLATEFLOW_AUTOUPDATE': 'off',
+    }
+
+
+def _start(context: multiprocessing.context.BaseContext, job: Job, environment: dict) -> _Running:
+    """Start one participant."""
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(
+        target=child.main, args=(job, theirs, environment), name=job.participant, daemon=False
+    )
+    process.start()
+    # With our copy open, the end of the child would not be the end of the pipe.
+    theirs.close()
+    LOGGER.info('%s: started, %d run(s)', job.participant, len(job.runs))
+    return _Running(job, process, ours)
+
+
+def _has_ended(item: _Running) -> bool:
+    """See whether a participant answered or died."""
+    return item.connection.poll() or not item.process.is_alive()
+
+
+def _collect(item: _Running) -> list[Outcome]:
+    """Take a participant's answer, or say how it died."""
+    try:
+        outcomes = item.connection.recv()
+    except (EOFError, OSError):
+        item.process.join()
+        outcomes = item.job.all_failed(_cause_of_death(item.process.exitcode, item.job))
+    item.process.join(timeout=GRACE)
+    item.connection.close()
+    for outcome in outcomes:
+        if outcome.status == 'done':
+            LOGGER.info('%s: done%s', outcome.run, outcome.reason and f', {outcome.reason}')
+        else:
+            LOGGER.error('%s: %s', outcome.run, outcome.reason)
+    return outcomes
+
+
+def _cause_of_death(exitcode: int | None, job: Job) -> str:
+    """Say in plain words why a process ended without an answer."""
+    if exitcode == -signal.SIGKILL:
+        return 'killed, probably out of memory. Lower --nprocs or give the job more memory'
+    log = job.log_file.relative_to(job.settings.output_dir).as_posix()
+    if exitcode is not None and exitcode < 0:
+        return f'ended by {signal.Signals(-exitcode).name}. See {log}'
+    return f'ended without an answer (exit code {exitcode}). See {log}'
+
+
+def _end(running: list[_Running]) -> None:
+    """End what still runs, with everything it started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for item in running:
+            _signal_group(item.process, number)
+        deadline = time.monotonic() + GRACE
+        for item in running:
+            item.process.join(timeout=max(0.0, deadline - time.monotonic()))
+
+
+def _signal_group(process: BaseProcess, number: signal.Signals) -> None:
+    """Signal a child's process group, or the child if it does not lead one yet."""
+    if process.pid is None or not process.is_alive():
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if os.getpgid(process.pid) == process.pid:
+            os.killpg(process.pid, number)
+        else:
+            os.kill(process.pid, number)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into an exception, so that children are ended first."""
+
+    def interrupt(signum: int, _frame: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        raise Interrupted(signum)
+
+    previous = {}
+    # Only the main thread may install handlers; elsewhere the caller handles signals.
+    with contextlib.suppress(ValueError):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            previous[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set variables for the server that children are forked from, and take them back."""
+    before = {key: os.environ.get(key) for key in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+def _raise_if_machine(outcomes: list[Outcome]) -> None:
+    """Report a fault of the machine as one, once everything that could be done is done."""
+    for outcome in outcomes:
+        if outcome.errno:
+            raise OSError(outcome.errno, outcome.reason, outcome.run)

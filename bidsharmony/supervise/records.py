@@ -1,0 +1,67 @@
+"""What the supervisor hands to a participant's process, and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bidsharmony.bids import DwiRun
+from bidsharmony.settings import Settings
+
+Status = Literal['done', 'refused', 'failed', 'skipped']
+
+HIDDEN = '.bidsharmony'
+"""Folder of the output that holds locks, markers and unfinished work."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Say what became of one run.
+
+    ``errno`` is not 0 where the machine is at fault (disk, memory, permission), not the run.
+
+    Examples
+    --------
+    >>> Outcome('sub-01/dwi/sub-01_dwi.nii.gz', 'done').status
+    'done'
+    """
+
+    run: str
+    status: Status
+    reason: str = ''
+    errno: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """Hold one participant's runs and what was found beside them.
+
+    ``refused`` and ``skipped`` are pairs of (relative image, reason).
+    """
+
+    participant: str
+    runs: tuple[DwiRun, ...]
+    refused: tuple[tuple[str, str], ...]
+    skipped: tuple[tuple[str, str], ...]
+    settings: Settings
+    version: str
+
+    @property
+    def subject(self) -> str:
+        """Give the label without ``sub-``."""
+        return self.participant.removeprefix('sub-')
+
+    @property
+    def hidden(self) -> Path:
+        """Give the folder for unfinished work."""
+        return self.settings.output_dir / HIDDEN
+
+    @property
+    def log_file(self) -> Path:
+        """Give the file that receives everything this participant's process says."""
+        return self.settings.output_dir / 'logs' / f'{self.participant}.log'
+
+    def all_failed(self, reason: str, errno: int = 0) -> list[Outcome]:
+        """Say of every run that it failed for one reason."""
+        return [Outcome(run.relative, 'failed', reason, errno) for run in self.runs]
