@@ -28,8 +28,8 @@ LOGGER = logging.getLogger('bidsharmony')
 EXIT_DONE = 0
 EXIT_SOME_FAILED = 1
 EXIT_ENVIRONMENT = 3
-EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
+EXIT_SIGNAL = 128
+"""Added to a signal's number, as shells do: 130 for SIGINT, 143 for SIGTERM."""
 
 LIBRARY_LEVELS = (logging.WARNING, logging.WARNING, logging.INFO, logging.DEBUG)
 """What libraries may log for each ``-v``; bidsharmony itself is at DEBUG from the first."""
@@ -39,6 +39,8 @@ FAILURES = ('run', 'status', 'reason')
 
 class Terminated(KeyboardInterrupt):
     """Carry SIGTERM up through every ``finally``, as SIGINT is carried."""
+
+    signum = signal.SIGTERM
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,10 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(settings)
     except BIDSError as error:
         return _complain(str(error), EXIT_USAGE)
-    except Terminated:
-        return _complain('terminated. Run the same command to go on', EXIT_TERMINATED)
-    except KeyboardInterrupt:
-        return _complain('interrupted. Run the same command to go on', EXIT_INTERRUPTED)
+    except KeyboardInterrupt as error:
+        # the supervisor's own exception carries its signal's number too
+        number = getattr(error, 'signum', signal.SIGINT)
+        cause = 'terminated' if number == signal.SIGTERM else 'interrupted'
+        return _complain(f'{cause}. Run the same command to go on', EXIT_SIGNAL + number)
     except MemoryError:
         return _complain('out of memory. Lower --nprocs', EXIT_ENVIRONMENT)
     except OSError as error:

@@ -27,6 +27,12 @@ class Outcome:
     reason: str = ''
 
 
+class Interrupted(KeyboardInterrupt):
+    """Look like the supervisor's exception."""
+
+    signum = signal.SIGTERM
+
+
 @pytest.fixture
 def stand_in(monkeypatch):
     """Replace the supervisor and the group level; ``calls`` tells what reached them."""
@@ -212,6 +218,7 @@ def test_both_levels(dataset, stand_in):
         (PermissionError(errno.EACCES, 'Permission denied'), 3, 'Permission denied'),
         (MemoryError(), 3, 'out of memory'),
         (KeyboardInterrupt(), 130, 'interrupted'),
+        (Interrupted(), 143, 'terminated'),
         (BIDSError('raw: odd. Mend it'), 2, 'raw: odd. Mend it.'),
     ],
 )
