@@ -144,5 +144,5 @@ def figure_text(text: object, limit: int = 34) -> str:
     )
     if len(clean) > limit:
         clean = clean[: limit - 1] + '\u2026'
-    # matplotlib hides legend labels that start with an underscore
-    return f'\u2009{clean}' if clean.startswith('_') else clean
+    # matplotlib hides legend labels that are empty or start with an underscore
+    return clean if clean and not clean.startswith('_') else f'\u2009{clean}'

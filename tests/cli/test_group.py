@@ -1,0 +1,151 @@
+"""`group` writes tables and a page from finished runs, or says in one line that there are none."""
+
+import csv
+import json
+
+import pytest
+
+from bidsharmony.cli.group import run_group
+from bidsharmony.settings import Settings
+from tests.reports.pages import PAYLOADS, Page, faults
+from tests.synthetic_runs import SCANNERS, mark_done, qc, study, write_run
+
+WRITTEN = {
+    'group.html',
+    'group_runs.tsv',
+    'group_runs.json',
+    'group_scanners.tsv',
+    'group_scanners.json',
+}
+
+
+def group(out_dir) -> int:
+    """Run the group level on an output folder."""
+    settings = Settings(bids_dir=out_dir.parent, output_dir=out_dir, analysis_levels=('group',))
+    return run_group(settings)
+
+
+def table(path) -> list[dict[str, str]]:
+    """Read a BIDS table."""
+    with path.open(newline='') as stream:
+        return list(csv.DictReader(stream, delimiter='\t', quoting=csv.QUOTE_NONE))
+
+
+def files(out_dir) -> dict[str, bytes]:
+    """Files of the folder itself, with their content."""
+    return {path.name: path.read_bytes() for path in out_dir.iterdir() if path.is_file()}
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+    """Eight runs on four scanners, one of them with a page, and one run that is not marked."""
+    out_dir = study(tmp_path_factory.mktemp('derivatives'))
+    (out_dir / 'sub-01.html').write_text('page')
+    write_run(out_dir, qc('99', 'prisma'), 'prisma', figures=False, n_slices=2)
+    assert group(out_dir) == 0
+    return out_dir
+
+
+def test_files_are_written(finished):
+    """Two tables with their dictionaries, one page, no draft."""
+    assert set(files(finished)) == WRITTEN | {'sub-01.html'}
+
+
+@pytest.mark.parametrize(('name', 'n_rows'), [('group_runs', 8), ('group_scanners', 4)])
+def test_tables_agree_with_their_dictionaries(finished, name, n_rows):
+    """Each column is described, each cell is filled."""
+    rows = table(finished / f'{name}.tsv')
+    assert len(rows) == n_rows
+    assert list(rows[0]) == list(json.loads((finished / f'{name}.json').read_text()))
+    assert all(value not in ('', None) for row in rows for value in row.values())
+
+
+def test_page_keeps_its_promises(finished):
+    """Self-contained, no script, alt text, links that lead somewhere."""
+    assert faults((finished / 'group.html').read_text(), finished) == []
+
+
+def test_page_shows_what_a_reader_needs(finished):
+    """Scanners, shares, how to read it, and what was left out."""
+    page = Page((finished / 'group.html').read_text())
+    for text in (
+        '8 runs of 8 subjects on 4 scanners',
+        'sub-99_dir-AP',
+        'not marked as done',
+        'How to read it',
+        'without any scanner effect: 43%',
+        *(f'{maker} {model}' for maker, model, *_ in SCANNERS.values()),
+    ):
+        assert text in page.words, text
+    assert len(page.all('img')) == 6
+    assert 'sub-01.html' in [attrs['href'] for attrs in page.all('a')]
+
+
+def test_again_gives_the_same_bytes(finished):
+    """Nothing of the moment is in the files."""
+    before = files(finished)
+    assert group(finished) == 0
+    assert files(finished) == before
+
+
+@pytest.mark.parametrize('prepare', [lambda path: None, lambda path: path.mkdir()])
+def test_nothing_to_do_is_one_line(tmp_path, capsys, prepare):
+    """Exit code 2, a cause and a remedy, and nothing written."""
+    out_dir = tmp_path / 'derivatives'
+    prepare(out_dir)
+    assert group(out_dir) == 2
+    captured = capsys.readouterr()
+    assert captured.err == (
+        'ERROR derivatives: no finished run in it. Run the participant level first.\n'
+    )
+    assert captured.out == ''
+    assert not out_dir.exists() or not files(out_dir)
+
+
+def test_only_unmarked_runs_are_nothing_to_do(tmp_path):
+    """A participant that is still running is not enough."""
+    write_run(tmp_path, qc('01', 'prisma'), 'prisma', figures=False, n_slices=2)
+    assert group(tmp_path) == 2
+    assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize('payload', PAYLOADS)
+def test_planted_markup_comes_out_as_text(tmp_path, payload):
+    """Scanner, run and reasons may hold anything; the table stays a table."""
+    name = f'{payload}\t\n'
+    document = qc('01', 'prisma', run='sub-01_x', psd=None, glcm=None)
+    qc_file = write_run(tmp_path, document, 'prisma', figures=False, n_slices=2)
+    document |= {'run': name, 'subject': name, 'session': name,
+                 'scanner': dict.fromkeys(document['scanner'], name)}  # fmt: skip
+    qc_file.write_text(json.dumps(document))
+    mark_done(tmp_path, 'sub-01', refused=[[name, name]])
+    assert group(tmp_path) == 0
+    html = (tmp_path / 'group.html').read_text()
+    assert faults(html, tmp_path) == []
+    assert Page(html).words.count(' '.join(payload.split())) >= 3
+    (row,) = table(tmp_path / 'group_runs.tsv')
+    assert row['n_volumes'] == '33'
+
+
+def test_runs_without_slices_and_charts_have_a_page(tmp_path):
+    """One scanner, no spectra, no slices: tables only, and it says what was not computed."""
+    document = qc('01', 'prisma', psd=None, glcm=None)
+    qc_file = write_run(tmp_path, document, 'prisma', figures=False, n_slices=2)
+    qc_file.with_name('sub-01_dir-AP_desc-audit_slices.npz').unlink()
+    mark_done(tmp_path, 'sub-01')
+    assert group(tmp_path) == 0
+    page = Page((tmp_path / 'group.html').read_text())
+    assert page.all('img') == []
+    assert 'not computed: only one scanner' in page.words
+
+
+def test_long_studies_are_cut_on_the_page_not_in_the_table(tmp_path, monkeypatch):
+    """The page stays readable, and says where the rest is."""
+    monkeypatch.setattr('bidsharmony.reports.group.MAX_LISTED', 3)
+    for index in range(5):
+        document = qc(f'{index}', 'prisma', psd=None, glcm=None)
+        write_run(tmp_path, document, 'prisma', figures=False, n_slices=1)
+        mark_done(tmp_path, f'sub-{index}')
+    assert group(tmp_path) == 0
+    assert len(table(tmp_path / 'group_runs.tsv')) == 5
+    assert 'The first 3 of 5 runs' in Page((tmp_path / 'group.html').read_text()).words

@@ -1,0 +1,161 @@
+"""The participant page says what changed, what was kept and what was left out."""
+
+import json
+
+import pytest
+
+from bidsharmony.reports.participant import write_participant_page
+from tests.reports.pages import PAYLOADS, Page, faults
+from tests.synthetic_runs import qc, write_run
+
+REFUSED = [('sub-01/dwi/sub-01_acq-x_dwi.nii.gz', '5 b-values for 6 volumes')]
+SKIPPED = [('sub-01/dwi/sub-01_ADC.nii.gz', 'a map, not a series')]
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+    """One participant with figures and two runs, and its page."""
+    out_dir = tmp_path_factory.mktemp('out')
+    files = [
+        write_run(out_dir, qc('01', 'avanto', session='a'), 'avanto', n_slices=2),
+        write_run(out_dir, qc('01', 'prisma', session='b'), 'prisma', figures=False),
+    ]
+    page = write_participant_page(out_dir, '01', files, SKIPPED, '1.2.3', refused=REFUSED)
+    return out_dir, files, page
+
+
+@pytest.fixture
+def page_of(tmp_path):
+    """Write the page of one document without figures and return its HTML."""
+
+    def write(document: dict, **options) -> str:
+        qc_file = tmp_path / 'x_qc.json'
+        qc_file.write_text(json.dumps(document))
+        return write_participant_page(tmp_path, '01', [qc_file], (), '1', **options).read_text()
+
+    return write
+
+
+def test_page_keeps_its_promises(finished):
+    """Self-contained, no script, no address, alt text, relative links that lead somewhere."""
+    out_dir, _, page = finished
+    assert page.name == 'sub-01.html'
+    assert faults(page.read_text(), out_dir) == []
+
+
+def test_page_shows_what_a_reader_needs(finished):
+    """Each statement of the page is there."""
+    words = Page(finished[2].read_text()).words
+    for text in (
+        'Siemens Avanto 1.5 T', '3 at b = 0', '30 at b = 1000',
+        'Diffusion contrast kept.', '1.13e-07 (limit 1e-06) over 164,050 voxels',
+        'echo time 0.089 s', 'PartialFourier', 'motion, eddy currents',
+        '1 volume with b = 1.25 counted as b = 0', 'bidsharmony 1.2.3',
+        *REFUSED[0], *SKIPPED[0], 'abstract of Wada', 'N4',
+    ):  # fmt: skip
+        assert text in words, text
+
+
+def test_before_and_after_are_toggled_without_script(finished):
+    """Three radio buttons of one group per run with pictures; after is shown first."""
+    buttons = Page(finished[2].read_text()).all('input')
+    assert [attrs['id'] for attrs in buttons] == ['before-1', 'after-1', 'both-1']
+    assert {attrs['name'] for attrs in buttons} == {'view-1'}
+    assert [attrs['id'] for attrs in buttons if 'checked' in attrs] == ['after-1']
+
+
+def test_each_picture_is_embedded_once(finished):
+    """Two channels before and after, two maps, two charts."""
+    pictures = Page(finished[2].read_text()).all('img')
+    assert len(pictures) == 8
+    assert len({attrs['src'] for attrs in pictures}) == 8
+    assert len({attrs['alt'] for attrs in pictures}) == 8
+
+
+def test_run_without_pictures_says_so(finished):
+    """A missing figure leaves its panel out, not a broken picture."""
+    assert 'the run left no axial slice' in Page(finished[2].read_text()).words
+
+
+def test_page_has_the_same_bytes_again(finished):
+    """No date, no order of files, no path in it."""
+    out_dir, files, page = finished
+    content = page.read_bytes()
+    write_participant_page(out_dir, '01', files[::-1], SKIPPED, '1.2.3', refused=REFUSED)
+    assert page.read_bytes() == content
+    assert str(out_dir) not in content.decode()
+
+
+@pytest.mark.parametrize('payload', PAYLOADS)
+def test_planted_markup_comes_out_as_text(page_of, tmp_path, payload):
+    """Every displayed field may hold anything."""
+    document = qc('01', 'avanto', run=payload, notes=[payload], warnings=[payload])
+    document['scanner'] = dict.fromkeys(document['scanner'], payload)
+    document['input'] |= {'orientation': payload, 'image': payload, 'shape': [payload]}
+    document['sidecar'] = {'used': {'EchoTime': payload, payload: 1}, 'missing': [payload]}
+    document['summary'] = dict.fromkeys(document['summary'], payload)
+    document['bias']['note'] = document['network']['weights_sha256'] = payload
+    document['guarantee'] = dict.fromkeys(document['guarantee'], payload)
+    html = page_of(document, refused=[(payload, payload)])
+    assert faults(html, tmp_path) == []
+    assert ' '.join(payload.split()) in Page(html).words
+
+
+def replaced(key: str, value) -> dict:
+    """One document with one key replaced."""
+    return qc('01', 'avanto') | {key: value}
+
+
+@pytest.mark.parametrize('key', sorted(qc('01', 'avanto')))
+@pytest.mark.parametrize('value', [None, {}, []])
+def test_missing_parts_are_no_error(page_of, tmp_path, key, value):
+    """A page comes out whatever a run could not measure."""
+    assert faults(page_of(replaced(key, value)), tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ('guarantee', 'text'),
+    [
+        (None, 'No harmonized series.'),
+        ({'max_ratio_change': 1.1e-7, 'n_voxels': 5, 'limit': 1e-6}, 'Diffusion contrast kept.'),
+        ({'max_ratio_change': 2e-6, 'n_voxels': 5, 'limit': 1e-6}, 'contrast not kept.'),
+        ({'max_ratio_change': None, 'n_voxels': 5, 'limit': 1e-6}, 'contrast not kept.'),
+        ({'max_ratio_change': 1e-6, 'n_voxels': 5, 'limit': 1e-6}, 'contrast not kept.'),
+    ],
+)
+def test_guarantee_is_judged(page_of, guarantee, text):
+    """What was not shown to hold is not said to hold."""
+    assert text in Page(page_of(replaced('guarantee', guarantee))).words
+
+
+@pytest.mark.parametrize(
+    ('bias', 'text'),
+    [
+        ({'applied': True}, 'estimated on the mean b = 0 image with N4'),
+        ({'applied': False, 'note': 'one slice only'}, 'No receive field was corrected'),
+    ],
+)
+def test_methods_state_what_was_done(page_of, bias, text):
+    """The paragraph follows the runs."""
+    assert text in Page(page_of(replaced('bias', bias))).words
+
+
+def test_nothing_left_out_is_said(page_of):
+    """An empty section would leave doubt."""
+    assert 'Every diffusion run found was harmonized.' in Page(page_of(qc('01', 'avanto'))).words
+
+
+@pytest.mark.parametrize('subject', ['../x', '', 'a/b', 'a"b', '01\n'])
+def test_labels_that_are_no_labels_are_refused(tmp_path, subject):
+    """The label becomes a file name."""
+    with pytest.raises(ValueError, match='letters and digits only'):
+        write_participant_page(tmp_path, subject, [], (), '1')
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('content', ['', '[1]', '{"run": '])
+def test_damaged_qc_names_the_file(tmp_path, content):
+    """One line: file, cause, remedy."""
+    (tmp_path / 'x_qc.json').write_text(content)
+    with pytest.raises(ValueError, match=r'x_qc\.json: not .* Run the participant again\.'):
+        write_participant_page(tmp_path, '01', [tmp_path / 'x_qc.json'], (), '1')
