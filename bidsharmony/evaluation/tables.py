@@ -217,10 +217,10 @@ def cell(value: Any) -> str:
 
     Examples
     --------
-    >>> [cell(value) for value in (None, True, 3, 0.123456789, 'a\\tb')]
-    ['n/a', 'true', '3', '0.123457', 'a b']
+    >>> [cell(value) for value in (None, float('nan'), True, 3, 0.123456789, 'a\\tb')]
+    ['n/a', 'n/a', 'true', '3', '0.123457', 'a b']
     """
-    if value is None or value == '':
+    if value is None or value == '' or value != value:
         return 'n/a'
     if isinstance(value, bool):
         return str(value).lower()

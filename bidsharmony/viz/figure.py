@@ -118,7 +118,7 @@ def save_png(figure: Figure, *, scale: float | None = None) -> bytes:
     if _is_grey(image):
         image = image.convert('L')
     with BytesIO() as stream:
-        image.save(stream, format='PNG', optimize=True)
+        image.save(stream, format='PNG', compress_level=6)
         return stream.getvalue()
 
 
