@@ -49,10 +49,12 @@ DISTRIBUTIONS = {
 UNFINISHED = ['TO' + 'DO', 'FIX' + 'ME', 'NotImplemented' + 'Error']
 PLACES = [r'(?<![\w.$/-])/work/', r'(?<![\w.$/-])/tmp/\w', r'/root/', r'/home/\w']
 REGISTRIES = ['pypi' + '.org', 'pythonhosted' + '.org', 'anaconda' + '.org', 'npmjs' + '.org']
-# The only hosts that text of ours may name: PyTorch's index, identifiers, namespaces, licences.
+# The only hosts that text of ours may name: PyTorch's index, identifiers, namespaces, licences,
+# and the name that is reserved for examples.
 HOSTS = {
-    'download.pytorch.org',
     'doi.org',
+    'download.pytorch.org',
+    'example.org',
     'bids.neuroimaging.io',
     'bids-specification.readthedocs.io',
     'creativecommons.org',
