@@ -48,9 +48,9 @@ class InputError(ValueError):
     """
 
     def __init__(self, file: str, reason: str) -> None:
-        super().__init__(f'{file}: {reason}')
         self.file = file
-        self.reason = reason
+        self.reason = f'{reason.rstrip(".")}.'
+        super().__init__(f'{file}: {self.reason}')
 
 
 @dataclass(frozen=True)
@@ -203,13 +203,13 @@ def read_to_end(path: Path, name: str) -> str:
     digest = hashlib.sha256()
     try:
         with path.open('rb') as file:
+            if not path.stat().st_size:
+                raise InputError(name, 'is empty. Copy it again and re-run.')
             gzipped = path.name.endswith('.gz')
             chunks = _inflate(file, digest, name) if gzipped else _plain(file, digest)
             head = b''
             while len(head) < _HEAD and (chunk := next(chunks, b'')):
                 head += chunk
-            if not head:
-                raise InputError(name, 'is empty. Copy it again and re-run.')
             expected = _announced_bytes(head, name)
             total = len(head)
             for chunk in chunks:

@@ -216,7 +216,7 @@ def map_sidecar(sources: list[str], description: str, units: str = 'arbitrary') 
 
 def mask_sidecar(sources: list[str]) -> dict[str, Any]:
     """Describe a brain mask."""
-    return {**_derived(sources), 'Type': 'Brain'}
+    return {**_derived(sources), 'Type': 'Brain', 'Description': 'Brain, found on the mean b=0.'}
 
 
 def _derived(sources: list[str]) -> dict[str, Any]:

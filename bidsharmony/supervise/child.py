@@ -245,7 +245,7 @@ def _judge(job: Job, text: str, error: Exception | None) -> tuple[int, str]:
         code = error.errno
         text = f'{error.filename or job.settings.output_dir.name}: {error.strerror}'
     text = re.sub(r'^(?:[\w.]+\.)?(?:\w*Error|\w*Exception): ', '', ' '.join(text.split()))
-    return code, f'{text.rstrip(".")}. See {log}'
+    return code, f'{text.rstrip(".")}. See {log}.'
 
 
 @contextlib.contextmanager
@@ -265,7 +265,7 @@ def _locked(job: Job) -> Iterator[None]:
             file.seek(0)
             owner = ''.join(char for char in file.read(200) if char.isprintable()) or 'a process'
             raise LockedError(
-                errno.EAGAIN, f'locked by {owner}. Wait for it, or end it, and re-run'
+                errno.EAGAIN, f'locked by {owner}. Wait for it, or end it, and re-run.'
             ) from error
         except OSError:
             LOGGER.warning('%s: no file locks on this file system', job.participant)

@@ -176,11 +176,11 @@ def _collect(item: _Running) -> list[Outcome]:
 def _cause_of_death(exitcode: int | None, job: Job) -> str:
     """Say in plain words why a process ended without an answer."""
     if exitcode == -signal.SIGKILL:
-        return 'killed, probably out of memory. Lower --nprocs or give the job more memory'
+        return 'killed, probably out of memory. Lower --nprocs or give the job more memory.'
     log = job.log_file.relative_to(job.settings.output_dir).as_posix()
     if exitcode is not None and exitcode < 0:
-        return f'ended by {signal.Signals(-exitcode).name}. See {log}'
-    return f'ended without an answer (exit code {exitcode}). See {log}'
+        return f'ended by {signal.Signals(-exitcode).name}. See {log}.'
+    return f'ended without an answer (exit code {exitcode}). See {log}.'
 
 
 def _end(running: list[_Running]) -> None:

@@ -1,0 +1,192 @@
+"""Damaged and impossible inputs are refused in one line that names file, cause and remedy."""
+
+import gzip
+import hashlib
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+
+from bidsharmony.bids import DwiRun, Scanner
+from bidsharmony.interfaces.inputs import InputError, check_run, read_to_end
+from tests import tiny_dataset
+
+
+def as_run(image: Path) -> DwiRun:
+    """Describe a run as the search would."""
+    stem = image.name.removesuffix('.gz').removesuffix('.nii')
+    bval, bvec, json = (image.with_name(stem + end) for end in ('.bval', '.bvec', '.json'))
+    return DwiRun(
+        image=image,
+        bval=bval if bval.exists() else None,
+        bvec=bvec if bvec.exists() else None,
+        sidecar=tiny_dataset.SIDECAR,
+        sidecar_files=(json,),
+        entities={'subject': '01'},
+        scanner=Scanner(),
+    )
+
+
+@pytest.fixture
+def image(tmp_path):
+    """Write a whole run."""
+    return tiny_dataset.write_run(tiny_dataset.write_dataset(tmp_path / 'raw'), 'sub-01')
+
+
+def cut(path):
+    """Lose the second half."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path):
+    """Flip one bit in the middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 16
+    path.write_bytes(content)
+
+
+def wrong_sum(path):
+    """Change the checksum only: all voxels are as they were."""
+    content = bytearray(path.read_bytes())
+    content[-6] ^= 1
+    path.write_bytes(content)
+
+
+def lose_trailer(path):
+    """Lose the checksum."""
+    path.write_bytes(path.read_bytes()[:-8])
+
+
+def garbage_behind(path):
+    """Have something else behind the gzip stream."""
+    path.write_bytes(path.read_bytes() + b'garbage')
+
+
+def empty(path):
+    """Have nothing."""
+    path.write_bytes(b'')
+
+
+def no_gzip(path):
+    """Be text with the name of an image."""
+    path.write_bytes(b'<html>not found</html>')
+
+
+def fewer_voxels(path):
+    """Be a valid gzip that ends before the last volume."""
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-5000], 1))
+
+
+def claim(path):
+    """Claim 9e12 voxels."""
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[42:50] = np.array([30000, 30000, 10000, 1], '<i2').tobytes()
+    path.write_bytes(gzip.compress(bytes(content[:400])))
+
+
+def bomb(path):
+    """Hold far more than the header says."""
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + bytes(40_000_000)))
+
+
+def three_d(path):
+    """Be one volume."""
+    nb.save(nb.Nifti1Image(np.ones((4, 4, 4), np.int16), np.eye(4)), path)
+
+
+def complex_voxels(path):
+    """Hold complex numbers."""
+    nb.save(nb.Nifti1Image(np.ones((4, 4, 4, 7), np.complex64), np.eye(4)), path)
+
+
+def two_sizes(path):
+    """Have an affine of 2 mm and zooms of 3 mm."""
+    old = nb.load(path)
+    header = old.header.copy()
+    header.set_sform(np.diag([2.0, 2, 2, 1]), code=1)
+    header['pixdim'][1:4] = 3
+    nifti = nb.Nifti1Image(np.asarray(old.dataobj), None, header)
+    nb.save(nifti, path)
+
+
+CASES = {
+    cut: 'the file is cut|the file is cut short',
+    flip: 'the file is damaged|the file is cut',
+    wrong_sum: 'gzip CRC does not match, the file is damaged. Copy it again and re-run.',
+    lose_trailer: 'gzip data ends early',
+    garbage_behind: 'not valid gzip',
+    empty: 'is empty',
+    no_gzip: 'not valid gzip',
+    fewer_voxels: 'is cut short',
+    claim: 'claims a shape of',
+    bomb: 'holds more than',
+    three_d: 'has 3 dimensions',
+    complex_voxels: 'not real numbers',
+    two_sizes: 'in its affine',
+}
+
+
+@pytest.mark.parametrize(('damage', 'cause'), CASES.items(), ids=[f.__name__ for f in CASES])
+def test_damaged_images_are_refused(image, damage, cause):
+    """Each damage has its own cause, and a remedy."""
+    damage(image)
+    with pytest.raises(InputError, match=cause) as caught:
+        check_run(as_run(image), 50.0)
+    message = str(caught.value)
+    assert message.startswith('sub-01/dwi/sub-01_dwi.nii.gz: ')
+    assert message.endswith('.')
+    assert '\n' not in message
+
+
+@pytest.mark.parametrize(
+    ('ending', 'text', 'cause'),
+    [
+        ('.bval', '0 1000 1000', 'b-values for 7 volumes'),
+        ('.bval', '1000 1000 1000 1000 1000 1000 1000', 'b=0'),
+        ('.bval', 'one two', 'one'),
+        ('.bvec', '0 1\n0 1', 'row|line|direction|shape'),
+    ],
+)
+def test_bad_gradients_are_refused(image, ending, text, cause):
+    """A gradient table must fit the series."""
+    image.with_name(f'sub-01_dwi{ending}').write_text(text)
+    with pytest.raises(InputError, match=cause) as caught:
+        check_run(as_run(image), 50.0)
+    assert caught.value.file.startswith('sub-01/dwi/sub-01_dwi')
+
+
+@pytest.mark.parametrize('ending', ['.bval', '.bvec'])
+def test_binary_gradients_are_refused(image, ending):
+    """A gradient file must be text."""
+    image.with_name(f'sub-01_dwi{ending}').write_bytes(b'\xff\xfe\x00\x01')
+    with pytest.raises(InputError, match='not a text file'):
+        check_run(as_run(image), 50.0)
+
+
+def test_whole_run_is_described(image):
+    """Shape, shells, orientation and the hash of every file are noted."""
+    checked = check_run(as_run(image), 50.0)
+    assert checked.shape == (24, 24, 12, 7)
+    assert checked.b0_ixs == (0,)
+    assert checked.shells == ((1000.0, 6),)
+    assert checked.orientation == 'LAS'
+    assert sorted(checked.inputs) == [
+        f'sub-01/dwi/sub-01_dwi{end}' for end in ('.bval', '.bvec', '.json', '.nii.gz')
+    ]
+    sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
+    assert checked.inputs['sub-01/dwi/sub-01_dwi.nii.gz'] == sha256
+
+
+def test_two_gzip_members_and_padding_are_whole(image):
+    """Compressors that work in parallel write members; tapes pad with zeros."""
+    content = gzip.decompress(image.read_bytes())
+    image.write_bytes(gzip.compress(content[:900]) + gzip.compress(content[900:]) + bytes(512))
+    assert len(read_to_end(image, 'x')) == 64
+
+
+def test_plain_nifti(image):
+    """An image need not be compressed."""
+    plain = image.with_name('sub-01_dwi.nii')
+    plain.write_bytes(gzip.decompress(image.read_bytes()))
+    assert check_run(as_run(plain), 50.0).shape == (24, 24, 12, 7)

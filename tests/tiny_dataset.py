@@ -1,0 +1,104 @@
+"""Write a BIDS dataset of tiny simulated heads, whole or damaged on request."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+
+SHAPE = (24, 24, 12)
+ZOOMS = (8.0, 8.0, 10.0)  # mm
+N_DIRECTIONS = 6
+SIDECAR = {
+    'Manufacturer': 'Siemens',
+    'ManufacturersModelName': 'Prisma_fit',
+    'MagneticFieldStrength': 3,
+    'EchoTime': 0.071,
+    'RepetitionTime': 5.2,
+    'DeviceSerialNumber': 'SERIAL4711',
+    'InstitutionName': 'INSTITUTION4711',
+    'AcquisitionTime': '13:46:51.260000',
+}
+DIRECTIONS = np.array(
+    [[1, 1, 0], [1, -1, 0], [1, 0, 1], [1, 0, -1], [0, 1, 1], [0, 1, -1]]
+) / np.sqrt(2)
+
+
+def head(seed: int = 0) -> np.ndarray:
+    """Simulate b=0 and six directions of an ellipsoid with a core, (I, J, K, 7) int16."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(
+        np.meshgrid(*(np.linspace(-1, 1, size) for size in SHAPE), indexing='ij'), axis=-1
+    )
+    radius = np.linalg.norm(grid / 0.8, axis=-1)
+    brain = 500.0 * (radius < 1) + 300.0 * (radius < 0.4)
+    shading = 1 + 0.3 * grid[..., :1]
+    adc = np.where(radius < 0.4, 1.6e-3, 0.8e-3)
+    volumes = [brain, *(brain * np.exp(-1000 * adc * (1 + 0.1 * d[0])) for d in DIRECTIONS)]
+    series = shading * np.stack(volumes, axis=-1) + rng.normal(0, 5, (*SHAPE, 7))
+    return np.abs(series).astype(np.int16)
+
+
+def affine(zooms: tuple[float, float, float] = ZOOMS) -> np.ndarray:
+    """Give a LAS affine centred on the head, mm."""
+    scale = np.array([-zooms[0], zooms[1], zooms[2]])
+    matrix = np.diag([*scale, 1.0])
+    matrix[:3, 3] = -scale * (np.array(SHAPE) - 1) / 2
+    return matrix
+
+
+def write_dataset(root: Path) -> Path:
+    """Make an empty raw dataset."""
+    root.mkdir(parents=True)
+    description = {'Name': 'tiny', 'BIDSVersion': '1.10.0', 'DatasetType': 'raw'}
+    (root / 'dataset_description.json').write_text(json.dumps(description))
+    return root
+
+
+def write_run(
+    root: Path,
+    stem: str,
+    *,
+    seed: int = 0,
+    bvals: str | None = '0' + ' 1000' * N_DIRECTIONS + '\n',
+    bvecs: bool = True,
+) -> Path:
+    """Write one run below ``root``; ``stem`` is such as ``sub-01_dir-AP``.
+
+    Returns
+    -------
+    Path
+        the image
+    """
+    folder = root / stem.split('_')[0] / 'dwi'
+    folder.mkdir(parents=True, exist_ok=True)
+    image = nb.Nifti1Image(head(seed), affine())
+    image.header.set_xyzt_units('mm', 'sec')
+    image.header['descrip'] = b'Time=134651.260'
+    image.set_qform(affine(), code=1)
+    image.set_sform(affine(), code=1)
+    path = folder / f'{stem}_dwi.nii.gz'
+    nb.save(image, path)
+    (folder / f'{stem}_dwi.json').write_text(json.dumps(SIDECAR))
+    if bvals is not None:
+        (folder / f'{stem}_dwi.bval').write_text(bvals)
+    if bvecs:
+        rows = np.vstack([np.zeros(3), DIRECTIONS]).T
+        text = '\n'.join(' '.join(f'{value:.6f}' for value in row) for row in rows)
+        (folder / f'{stem}_dwi.bvec').write_text(text + '\n')
+    return path
+
+
+def write_weights(path: Path) -> Path:
+    """Write a tiny untrained network: it resamples, and leaves contrast as it is."""
+    import torch
+
+    from bidsharmony.network.model import Harmonizer
+    from bidsharmony.network.weights import save_weights
+
+    torch.manual_seed(0)
+    recipe = {'widths': [8, 8, 8], 'fwhm_mm': 2.0, 'spacing_mm': 4.0}
+    save_weights(Harmonizer((8, 8, 8)), path, recipe)
+    return path

@@ -1,0 +1,72 @@
+"""The graphs hold every product, connected; nothing runs here."""
+
+from pathlib import Path
+
+import pytest
+
+from bidsharmony.interfaces.inputs import check_run
+from bidsharmony.workflows.outputs import PRODUCTS, expected_endings
+from bidsharmony.workflows.participant import init_participant_wf, workflow_name
+from tests import tiny_dataset
+from tests.interfaces.test_inputs import as_run
+
+
+@pytest.fixture
+def workflow(tmp_path):
+    """Build the graph of a participant with two runs."""
+    root = tiny_dataset.write_dataset(tmp_path / 'raw')
+    images = [tiny_dataset.write_run(root, f'sub-01_dir-{label}') for label in ('AP', 'PA')]
+    return init_participant_wf(
+        subject='01',
+        runs=[check_run(as_run(image), 50.0) for image in images],
+        bids_dir=root,
+        staging_dir=tmp_path / 'staging',
+        work_dir=tmp_path / 'work',
+        b0_threshold=40.0,
+        bias_correction=False,
+        weights=Path(__file__),
+        threads=2,
+    )
+
+
+def test_each_run_has_every_sink(workflow):
+    """Thirteen products and the figures, for each of two runs."""
+    names = workflow.list_node_names()
+    for label in ('AP', 'PA'):
+        sinks = [
+            n for n in names if n.startswith(workflow_name(f'sub-01_dir-{label}')) and 'ds_' in n
+        ]
+        assert len(sinks) == len(PRODUCTS) + 1
+
+
+def test_runs_do_not_depend_on_each_other(workflow):
+    """The crash of one run leaves the other alone."""
+    assert not workflow._graph.edges
+
+
+def test_options_reach_their_nodes(workflow):
+    """Each argument of the factory is wired."""
+    run = 'sub_01_dir_AP_wf'
+    assert workflow.get_node(f'{run}.trace_weighted').inputs.b0_threshold == 40.0
+    assert workflow.get_node(f'{run}.bias_wf.estimate').inputs.apply is False
+    network = workflow.get_node(f'{run}.harmonize_wf.network').inputs
+    assert network.weights == str(Path(__file__))
+    assert network.threads == 2
+    assert network.slice_axis == 2
+    assert network.metadata['EchoTime'] == 0.071
+    assert workflow.base_dir.endswith('work')
+
+
+def test_no_node_knows_private_facts(workflow):
+    """Nipype writes inputs into crash files and reports."""
+    for name in workflow.list_node_names():
+        assert '4711' not in str(workflow.get_node(name).inputs)
+
+
+def test_all_images_have_sidecars():
+    """Every image ends in the list together with its sidecar."""
+    endings = expected_endings()
+    assert len(set(endings)) == len(endings)
+    for ending in endings:
+        if ending.endswith('.nii.gz'):
+            assert ending.replace('.nii.gz', '.json') in endings
