@@ -92,12 +92,11 @@ def harmonize_summary(
     Canonical
     """
     network = load_weights(weights)
-    spacing = float(network.recipe['spacing_mm'])
     to_ras = io_orientation(affine)
     images = [apply_orientation(np.asarray(i, np.float32), to_ras) for i in (b0, trace)]
     ras_affine = np.asarray(affine) @ inv_ornt_aff(to_ras, b0.shape)
     ras_axis = int(to_ras[axis, 0])
-    shape, grid_affine = inplane_grid(images[0].shape, ras_affine, ras_axis, spacing)
+    shape, grid_affine = inplane_grid(images[0].shape, ras_affine, ras_axis, network.spacing_mm)
     # cubic interpolation as in training (physics.pairs.to_grid); its undershoot is cut off
     fine = np.stack([np.maximum(resample_to_shape(i / scale, shape, order=3), 0) for i in images])
     out, log_gain, error = _run(network, fine, ras_axis, metadata, threads)

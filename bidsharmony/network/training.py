@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -43,6 +44,8 @@ class Recipe:
         Chance that a scanner fact is hidden from the network in training.
     average : float
         Decay of the running average of weights that is kept.
+    validation_pairs : int
+        Slices of each validation individual.
     """
 
     steps: int = 2400
@@ -52,6 +55,7 @@ class Recipe:
     seed: int = 20261123
     missing: float = 0.2
     average: float = 0.995
+    validation_pairs: int = 16
 
 
 def load_individuals(anatomy: Path, numbers: tuple[int, ...]) -> list[Head]:
@@ -207,7 +211,7 @@ def _rate(step: int, recipe: Recipe) -> float:
     if step < warm:
         return (step + 1) / warm
     progress = (step - warm) / max(recipe.steps - warm, 1)
-    return 0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * progress))
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def train(
@@ -243,7 +247,9 @@ def train(
     """
     torch.manual_seed(recipe.seed)
     heads = load_individuals(anatomy, TRAINING)
-    validation = draw_pairs(load_individuals(anatomy, VALIDATION), 16, recipe.seed + 1)
+    validation = draw_pairs(
+        load_individuals(anatomy, VALIDATION), recipe.validation_pairs, recipe.seed + 1
+    )
     model = Harmonizer()
     average = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.average)
@@ -251,7 +257,7 @@ def train(
     optimiser = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, recipe))
     curve: list[dict] = []
-    start, best = 0, -np.inf
+    start, best = 0, -math.inf
     state_file = out.with_suffix('.state')
     if state_file.is_file():
         state = torch.load(state_file, weights_only=True)

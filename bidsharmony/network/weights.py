@@ -39,6 +39,11 @@ class Weights:
     recipe: dict
 
     @property
+    def spacing_mm(self) -> float:
+        """In-plane spacing of the grid the network works on, mm."""
+        return float(self.recipe['spacing_mm'])
+
+    @property
     def fwhm_mm(self) -> float:
         """In-plane resolution of the canonical images, mm."""
         return float(self.recipe['fwhm_mm'])
@@ -58,7 +63,7 @@ def save_weights(model: Harmonizer, path: Path, recipe: dict) -> None:
     path : Path
         Ends in .safetensors.
     recipe : dict
-        JSON-serialisable; must hold `widths` and `fwhm_mm`.
+        JSON-serialisable; must hold `widths`, `fwhm_mm` and `spacing_mm`.
     """
     recipe = {**recipe, 'conditions': [list(row) for row in CONDITIONS]}
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
@@ -102,8 +107,9 @@ def load_weights(path: Path | None = None) -> Weights:
             )
         model = Harmonizer(tuple(recipe['widths']))
         model.load_state_dict(state)
+        weights = Weights(model.eval(), hashlib.sha256(path.read_bytes()).hexdigest(), recipe)
+        _ = weights.fwhm_mm, weights.spacing_mm  # missing or no number: refused here, not later
     except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(f'{path}: not usable weights ({reason}). Copy it again.') from None
-    model.eval()
-    return Weights(model, hashlib.sha256(path.read_bytes()).hexdigest(), recipe)
+    return weights

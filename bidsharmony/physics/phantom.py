@@ -132,7 +132,7 @@ def axial_excess(anisotropy: np.ndarray) -> np.ndarray:
     Examples
     --------
     >>> a = float(axial_excess(np.array(0.6)))
-    >>> round(3 * a / np.sqrt(3 + 6 * a**2), 6)
+    >>> float(round(3 * a / np.sqrt(3 + 6 * a**2), 6))
     0.6
     """
     return anisotropy * np.sqrt(3) / np.sqrt(9 - 6 * anisotropy**2)

@@ -1,0 +1,76 @@
+"""Weights on disk: what is written is read, what is wrong is refused in one line."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from bidsharmony.network.model import Harmonizer
+from bidsharmony.network.weights import (
+    MAX_BYTES,
+    WeightsError,
+    load_weights,
+    save_weights,
+    shipped_weights,
+)
+
+RECIPE = {'widths': [8, 8, 8], 'fwhm_mm': 2.0, 'spacing_mm': 1.0}
+
+
+@pytest.fixture
+def weights_file(tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / 'w.safetensors'
+    save_weights(Harmonizer((8, 8, 8)), path, RECIPE)
+    return path
+
+
+def test_round_trip(weights_file):
+    weights = load_weights(weights_file)
+    torch.manual_seed(0)
+    for ours, theirs in zip(
+        Harmonizer((8, 8, 8)).parameters(), weights.model.parameters(), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+    assert weights.fwhm_mm == 2.0
+    assert not weights.model.training
+    assert len(weights.sha256) == 64
+
+
+def test_the_shipped_weights_load_and_are_small():
+    weights = load_weights()
+    assert shipped_weights().stat().st_size <= MAX_BYTES
+    assert weights.recipe['steps'] > 0
+
+
+def absent(path):
+    path.unlink()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def not_weights(path):
+    path.write_text('hello')
+
+
+def huge(path):
+    path.write_bytes(bytes(MAX_BYTES + 1))
+
+
+def other_shape(path):
+    save_weights(Harmonizer((8, 8, 16)), path, RECIPE)
+
+
+def other_facts(path):
+    save_file({'a': torch.zeros(1)}, path)
+
+
+@pytest.mark.parametrize('harm', [absent, cut, not_weights, huge, other_shape, other_facts])
+def test_unusable_weights_are_refused_in_one_line(weights_file, harm):
+    harm(weights_file)
+    with pytest.raises(WeightsError) as caught:
+        load_weights(weights_file)
+    message = str(caught.value)
+    assert str(weights_file) in message
+    assert '\n' not in message

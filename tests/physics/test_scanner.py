@@ -1,0 +1,114 @@
+"""The scanner against what Fourier theory says of it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bidsharmony.physics.scanner import (
+    FWHM_PER_SD,
+    KSpace,
+    Protocol,
+    acquire,
+    averaged_magnitude,
+    blur,
+    draw_protocol,
+    slice_profile,
+    window_1d,
+)
+from bidsharmony.physics.signal import Contrast
+
+FOV = 96
+PLAIN = Protocol(Contrast(3.0, 0.08, 8.0), pixel=3.0, readout_decay=0.0)
+
+
+def wave(n: int, cycles: int) -> np.ndarray:
+    """A cosine along the readout, sampled at the centres of `n` pixels; (n, n)."""
+    place = (np.arange(n) + 0.5) / n
+    return np.tile(np.cos(2 * np.pi * cycles * place), (n, 1))
+
+
+@pytest.mark.parametrize('zero_filling', [1.0, 1.5, 2.0])
+def test_what_is_below_nyquist_survives_in_its_place(zero_filling):
+    kspace = KSpace(replace(PLAIN, zero_filling=zero_filling), FOV)
+    image = kspace.reconstruct(kspace.sample(wave(FOV, 5)[None]))[0]
+    np.testing.assert_allclose(image.real, wave(kspace.recon, 5), atol=1e-4)
+    np.testing.assert_allclose(image.imag, 0, atol=1e-4)
+
+
+def test_what_is_above_nyquist_is_gone():
+    kspace = KSpace(PLAIN, FOV)
+    image = kspace.reconstruct(kspace.sample(wave(FOV, 20)[None]))
+    np.testing.assert_allclose(image, 0, atol=1e-4)
+
+
+def test_noise_has_the_stated_deviation(rng):
+    kspace = KSpace(PLAIN, FOV)
+    images = kspace.reconstruct(kspace.noise(0.5, 64, rng))
+    assert images.real.std() == pytest.approx(0.5, rel=0.02)
+    assert images.imag.std() == pytest.approx(0.5, rel=0.02)
+
+
+@pytest.mark.parametrize('averages', [1, 4, 30])
+def test_averages_match_a_true_average(averages, rng):
+    signal, sd, n = 1.2, 1.0, 20000
+
+    def noise(scale):
+        return scale * (rng.standard_normal(n) + 1j * rng.standard_normal(n))
+
+    ours = averaged_magnitude(signal + noise(sd / np.sqrt(averages)), averages, sd)
+    truth = np.mean([np.abs(signal + noise(sd)) for _ in range(averages)], axis=0)
+    assert ours.mean() == pytest.approx(truth.mean(), rel=0.06)
+    assert ours.std() == pytest.approx(truth.std(), rel=0.35)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'partial_fourier': 0.65},
+        {'readout_decay': 1.5},
+        {'window': 'hamming'},
+        {'phase_resolution': 0.7},
+    ],
+)
+def test_each_setting_blurs(change):
+    point = np.zeros((1, FOV, FOV))
+    point[0, 48, 48] = 1
+    sharp, soft = (
+        np.abs(KSpace(p, FOV).reconstruct(KSpace(p, FOV).sample(point))).max()
+        for p in (PLAIN, replace(PLAIN, **change))
+    )
+    assert soft < 0.95 * sharp
+
+
+def test_acquire_without_noise_keeps_a_flat_image(rng):
+    flat = np.full((2, FOV, FOV), 7.0)
+    image = acquire(flat, KSpace(PLAIN, FOV), (0.0, 0.0), (1, 1), rng)
+    np.testing.assert_allclose(image, 7.0, rtol=1e-4)
+
+
+def test_unknown_filter_lists_the_choices():
+    with pytest.raises(ValueError, match='choose one of none, fermi, tukey, hamming'):
+        window_1d('hann', 8)
+
+
+@pytest.mark.parametrize('thickness', [1.5, 3.0, 5.0])
+def test_slice_profile_has_its_width(thickness):
+    offsets, weights = slice_profile(thickness, step=0.05)
+    half = offsets[weights >= weights.max() / 2] * 0.05
+    assert np.ptp(half) == pytest.approx(thickness, abs=0.15)
+    assert weights.sum() == pytest.approx(1)
+
+
+def test_blur_has_the_stated_width():
+    point = np.zeros((1, 65, 65))
+    point[0, 32, 32] = 1
+    line = blur(point, 6.0)[0, 32]
+    variance = (line * (np.arange(65) - 32) ** 2).sum() / line.sum()
+    assert np.sqrt(variance) * FWHM_PER_SD == pytest.approx(6.0, rel=0.01)
+
+
+def test_protocols_are_seeded_and_span_field_strengths():
+    draws = [draw_protocol(np.random.default_rng(i)) for i in range(60)]
+    assert draws[0] == draw_protocol(np.random.default_rng(0))
+    assert {p.contrast.field_strength for p in draws} == {1.5, 3.0, 7.0}
