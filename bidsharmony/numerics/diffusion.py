@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from dipy.core.gradients import gradient_table
-from dipy.reconst.dti import design_matrix, wls_fit_tensor
 from dipy.segment.mask import multi_median
 from scipy import ndimage
 from skimage.filters import threshold_otsu
@@ -26,6 +24,9 @@ DIRECTIONS_OF_A_TENSOR = 6
 FIELD_OF_VIEW = 230.0
 """Longest side of a head's usual field of view, where the voxel size is not given (mm)."""
 
+BRIGHTEST = 1.5
+"""Signal counts as at most this multiple of the bright voxels' median when a head is found."""
+
 NECK_RADIUS = 6.0
 """Bridges from the brain to eyes, muscles and mucosa are thinner than twice this (mm)."""
 
@@ -38,6 +39,10 @@ SULCUS_RADIUS = 4.0
 VOXELS_AT_ONCE = 20_000
 """Voxels whose tensors are fitted together: memory does not grow with the series."""
 
+MS_PER_UM2 = 1e-3
+"""From s/mm2 to ms/um2, in which b-values and diffusivities are near 1."""
+
+_PREDICTED = (-5.0, 1.0)  # ln(S / S0): beyond, a voxel is noise and its equations ill-conditioned
 _SAME_DIRECTION = 0.999  # cosine of 2.6 degrees
 _DETERMINED = 1e-2  # ratio of smallest to largest singular value of six usable directions
 
@@ -125,8 +130,11 @@ def brain_mask(b0: np.ndarray, *, zooms: Sequence[float] | None = None) -> np.nd
     found = np.zeros(b0.shape, bool)
     if smooth.min() == smooth.max():
         return found
+    # else fluid and eyes, several times as bright, make a class of their own in a thin slab
+    brain_level = np.median(smooth[smooth > smooth.mean()])
+    capped = np.minimum(smooth, BRIGHTEST * brain_level)
     # raveled, because a volume of three slices is taken for an RGB picture
-    bright = smooth > threshold_otsu(smooth.ravel())
+    bright = smooth > threshold_otsu(capped.ravel())
     box = _bounding_box(bright, spacing)
     bright = _fill_holes(bright[box])
     core = _largest(_distance(bright, spacing) > NECK_RADIUS)
@@ -269,24 +277,31 @@ def _tensor_md(
 ) -> np.ndarray:
     """Fit a tensor in some voxels and return its mean diffusivity, (voxels,) mm2/s.
 
-    The trace is taken before negative eigenvalues would be cut off, which biases it upwards.
+    Weighted least squares on the logarithms, weighted by the squared signal that ordinary least
+    squares predict (Chung et al., NeuroImage 2006;33:531): dipy's ``WLS``, but by normal
+    equations, ten times as fast as a pseudo-inverse in each voxel. The trace is that of the
+    fit itself: cutting off negative eigenvalues first, as dipy does, would bias it upwards.
     """
     n_b0 = len(b0_ixs)
-    used = np.concatenate([b0_ixs, ixs])
-    weighting = np.concatenate([np.zeros(n_b0), bvals[ixs]])
-    # lengths were checked before; dipy would check them against a tolerance of its own
-    table = gradient_table(weighting, bvecs=directions[used], b0_threshold=0, atol=1.0)
-    matrix = design_matrix(table)
+    weighting = np.concatenate([np.zeros(n_b0), bvals[ixs]]) * MS_PER_UM2
+    x, y, z = directions[np.concatenate([b0_ixs, ixs])].T
+    tensor = np.stack([x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z], axis=1)
+    design = np.column_stack([-weighting[:, None] * tensor, np.ones(len(weighting))])
+    ordinary = np.linalg.pinv(design).T
+    products = (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)
     voxels = np.nonzero(inside)
     md = np.empty(len(s0))
     for start in range(0, len(s0), VOXELS_AT_ONCE):
         part = slice(start, start + VOXELS_AT_ONCE)
-        signals = series[tuple(ix[part] for ix in voxels)][:, ixs]
-        signals = _floored(signals, s0[part, None], bvals[ixs]) / s0[part, None]
+        signal = series[tuple(ix[part] for ix in voxels)][:, ixs]
+        signal = np.log(_floored(signal, s0[part, None], bvals[ixs]) / s0[part, None])
         # every b=0 volume counts, each with their mean
-        signals = np.concatenate([np.ones((len(signals), n_b0)), signals], axis=1)
-        lower, _ = wls_fit_tensor(matrix, signals, return_lower_triangular=True)
-        md[part] = (lower[:, 0] + lower[:, 2] + lower[:, 5]) / 3
+        signal = np.concatenate([np.zeros((len(signal), n_b0)), signal], axis=1)
+        predicted = np.clip(signal @ ordinary @ design.T, *_PREDICTED)
+        weights = np.exp(2 * predicted)
+        normal = (weights @ products).reshape(-1, design.shape[1], design.shape[1])
+        fitted = np.linalg.solve(normal, ((weights * signal) @ design)[..., None])[..., 0]
+        md[part] = fitted[:, :3].mean(axis=1) * MS_PER_UM2
     return md
 
 

@@ -1,0 +1,163 @@
+"""Grids keep corners and directions; planes show the world, not the voxels."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from bidsharmony.numerics.grids import (
+    audit_grid,
+    axial_slices,
+    inplane_grid,
+    resample_to_shape,
+    slice_axis,
+)
+from tests.numerics.affines import AFFINES
+
+CASES = pytest.mark.parametrize('affine', AFFINES.values(), ids=AFFINES)
+SHAPE = (20, 18, 12)
+
+
+def world(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
+    """Return the position of each voxel, (I, J, K, 3) mm."""
+    return np.moveaxis(np.indices(shape), 0, -1) @ affine[:3, :3].T + affine[:3, 3]
+
+
+@pytest.mark.parametrize(
+    ('zooms', 'dim_info', 'axis'),
+    [
+        ((2, 2, 5), None, 2),
+        ((5, 1, 1), None, 0),
+        ((1, 4, 1), None, 1),
+        ((2, 2, 2.1), None, 2),
+        ((2.1, 2, 2), None, 2),
+        ((5, 5, 2), None, 2),
+        ((5, 1, 1), 1, 1),
+    ],
+)
+def test_slice_axis(zooms, dim_info, axis):
+    """The header decides, then a clearly thicker axis, then habit."""
+    assert slice_axis(zooms, dim_info) == axis
+
+
+@CASES
+@pytest.mark.parametrize('axis', [0, 1, 2])
+@pytest.mark.parametrize('spacing', [0.7, 1.0, 3.0])
+def test_inplane_grid_keeps_corners_and_directions(affine, axis, spacing):
+    """The outer corners of the field of view stay where they are."""
+    shape, finer = inplane_grid(SHAPE, affine, axis, spacing)
+    for corner in np.ndindex(2, 2, 2):
+        before = affine @ [*(np.array(corner) * SHAPE - 0.5), 1]
+        after = finer @ [*(np.array(corner) * shape - 0.5), 1]
+        np.testing.assert_allclose(after, before, atol=1e-9)
+    zooms, finer_zooms = (np.linalg.norm(a[:3, :3], axis=0) for a in (affine, finer))
+    np.testing.assert_allclose(finer[:3, :3] / finer_zooms, affine[:3, :3] / zooms, atol=1e-12)
+    assert shape[axis] == SHAPE[axis]
+    in_plane = [ax for ax in range(3) if ax != axis]
+    np.testing.assert_allclose(finer_zooms[in_plane], spacing, rtol=0.06)
+
+
+@pytest.mark.parametrize('order', [1, 3])
+@pytest.mark.parametrize('shape', [(7, 9), (14, 9), (5, 20), (3, 3)])
+def test_resample_agrees_with_scipy(rng, order, shape):
+    """Axis by axis is the same as all axes at once."""
+    data = rng.normal(size=(7, 9))
+    zoom = np.array(shape) / data.shape
+    expected = ndimage.zoom(data, zoom, order=order, mode='nearest', grid_mode=True)
+    found = resample_to_shape(data, shape, order=order)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize('order', [0, 1, 3])
+def test_resample_keeps_constants(order):
+    """Interpolation neither adds nor takes."""
+    found = resample_to_shape(np.full((4, 5, 6), 3.0), (9, 5, 2), order=order)
+    np.testing.assert_allclose(found, 3, rtol=1e-6)
+
+
+def test_resample_keeps_world_positions():
+    """A ramp stays the same ramp of the world on a finer grid, away from the border."""
+    affine = AFFINES['oblique']
+    shape, finer = inplane_grid(SHAPE, affine, 2, 1.0)
+    ramp = world(SHAPE, affine)[..., 1]
+    found = resample_to_shape(ramp, shape)[4:-4, 4:-4]
+    np.testing.assert_allclose(found, world(shape, finer)[4:-4, 4:-4, :, 1], atol=1e-4)
+
+
+def test_resample_refuses_other_axes():
+    """A 2-D grid for 3-D data is a mistake."""
+    with pytest.raises(ValueError, match='2 axes for data of 3 axes'):
+        resample_to_shape(np.zeros((2, 2, 2)), (2, 2))
+
+
+@CASES
+def test_axial_slices_show_the_world(affine):
+    """Whatever the voxel axes: columns go to the left, rows to posterior, planes up."""
+    positions = world(SHAPE, affine)
+    mask = np.ones(SHAPE, bool)
+    grid = audit_grid(mask, affine)
+    assert len(grid) >= 3
+    shown = [axial_slices(positions[..., ax], affine, grid=grid) for ax in range(3)]
+    # where the eight neighbours all exist, linear interpolation of a ramp is exact
+    inner = ndimage.binary_erosion(mask, border_value=0)
+    sure = axial_slices(inner.astype(float), affine, grid=grid) > 0.99
+    assert sure.sum() > 50
+    rows, columns = np.indices((160, 160))
+    for index, plane in enumerate(grid):
+        for ax in range(3):
+            expected = plane[ax, 0] * rows + plane[ax, 1] * columns + plane[ax, 3]
+            np.testing.assert_allclose(
+                shown[ax][index][sure[index]], expected[sure[index]], atol=1e-3
+            )
+        assert plane[0, 1] == plane[1, 0] == -1.25
+    assert np.allclose(np.diff([plane[2, 3] for plane in grid]), 5)
+
+
+@CASES
+def test_audit_grid_is_the_same_for_every_orientation_of_a_head(affine):
+    """Planes are centred on the mask: x and y in the middle of the picture."""
+    mask = np.zeros(SHAPE, bool)
+    mask[4:16, 3:15, 2:10] = True
+    positions = world(SHAPE, affine)[mask]
+    middle = (positions.min(axis=0) + positions.max(axis=0)) / 2
+    for plane in audit_grid(mask, affine):
+        centre = plane @ [79.5, 79.5, 0, 1]
+        np.testing.assert_allclose(centre[:2], middle[:2], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ('n_slices', 'thickness', 'count'),
+    [(40, 3.0, 20), (3, 5.0, 3), (1, 4.0, 1), (10, 1.0, 2), (50, 5.0, 20)],
+)
+def test_number_of_planes(n_slices, thickness, count):
+    """The middle 100 mm at most, every 5 mm; a thin slab has as many as fit."""
+    mask = np.ones((4, 4, n_slices), bool)
+    grid = audit_grid(mask, np.diag([10.0, 10.0, thickness, 1.0]))
+    assert len(grid) == count
+    heights = [plane[2, 3] for plane in grid]
+    assert np.mean(heights) == pytest.approx(thickness * (n_slices - 1) / 2)
+
+
+def test_planes_beside_the_mask_are_left_out():
+    """A brain in two parts has no plane between them."""
+    mask = np.ones((8, 8, 9), bool)
+    mask[..., 3:6] = False
+    heights = [plane[2, 3] for plane in audit_grid(mask, np.diag([5.0, 5.0, 5.0, 1.0]))]
+    assert heights == [0, 5, 10, 30, 35, 40]
+
+
+def test_outside_the_volume_is_zero():
+    """Up to the outer faces of the voxels there is signal, beyond there is none."""
+    shown = axial_slices(np.ones((8, 8, 3)), np.diag([5.0, 5.0, 5.0, 1.0]), np.ones((8, 8, 3)))
+    assert shown.dtype == np.float32
+    assert set(np.unique(shown)) == {0, 1}
+    np.testing.assert_array_equal(shown.sum(axis=(1, 2)), 32**2)
+
+
+def test_empty_mask_is_refused():
+    """There is no middle of nothing."""
+    with pytest.raises(ValueError, match='mask is empty'):
+        audit_grid(np.zeros((2, 2, 2)), np.eye(4))
+    with pytest.raises(ValueError, match='need a mask or a grid'):
+        axial_slices(np.zeros((2, 2, 2)), np.eye(4))
+    assert axial_slices(np.zeros((2, 2, 2)), np.eye(4), grid=[]).shape == (0, 160, 160)

@@ -1,0 +1,57 @@
+"""Scale is the brain's median; noise is found where it was put."""
+
+import numpy as np
+import pytest
+
+from bidsharmony.numerics.intensity import noise_sigma, robust_scale
+
+
+def test_robust_scale_is_the_median_in_mask():
+    """Voxels outside the mask and outliers do not count."""
+    b0 = np.array([[[1.0, 2.0, 3.0, 4.0, 1e6, 99.0]]])
+    mask = np.array([[[1, 1, 1, 1, 1, 0]]], bool)
+    assert robust_scale(b0, mask) == 3
+
+
+@pytest.mark.parametrize(
+    ('b0', 'mask', 'says'),
+    [
+        ([1.0], [0], 'mask is empty'),
+        ([0.0], [1], 'is 0, not positive'),
+        ([-2.0], [1], 'is -2, not positive'),
+        ([np.nan], [1], 'is nan, not positive'),
+    ],
+)
+def test_robust_scale_refuses(b0, mask, says):
+    """No unit comes out of nothing."""
+    with pytest.raises(ValueError, match=says):
+        robust_scale(np.array([[b0]]), np.array([[mask]], bool))
+
+
+@pytest.mark.parametrize('axis', [0, 1, 2])
+@pytest.mark.parametrize('sigma', [0.5, 20.0])
+def test_noise_sigma_of_gaussian_noise(rng, axis, sigma):
+    """White noise on a shaded background, for each slice axis."""
+    shape = np.insert([48, 48], axis, 8)
+    image = 1e4 + 3 * np.indices(shape).sum(axis=0) + rng.normal(0, sigma, shape)
+    assert noise_sigma(image, np.ones(shape, bool), axis) == pytest.approx(sigma, rel=0.1)
+
+
+def test_noise_sigma_does_not_take_tissue_for_noise(rng):
+    """Edges, and whatever lies outside the mask, leave it alone."""
+    rows, columns, _ = np.indices((48, 48, 6))
+    disc = (rows - 24) ** 2 + (columns - 24) ** 2 < 15**2
+    image = 100.0 * disc + rng.normal(0, 2, disc.shape)
+    mask = np.ones(disc.shape, bool)
+    mask[:4] = False
+    image[:4] = np.nan
+    assert noise_sigma(image, mask, 2) == pytest.approx(2, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ('shape', 'inside'),
+    [((8, 8, 1), False), ((2, 2, 4), True), ((1, 9, 9), True), ((8, 8, 3), True)],
+)
+def test_noise_sigma_of_nothing(shape, inside):
+    """An empty mask, a tiny slice and a constant image hold no noise."""
+    assert noise_sigma(np.ones(shape), np.full(shape, inside), 2) == 0
