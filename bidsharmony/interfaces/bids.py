@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections import defaultdict
 from importlib.resources import files
@@ -19,18 +18,6 @@ _COPIED = ('.bval', '.bvec')
 _OTHER_ENTITIES = (
     'chunk den fmap nucleus res roi sample scans segmentation staining subset tracksys volume'
 )
-_STEM = re.compile(r'(_desc-[a-zA-Z0-9+]+)?_dwi$')
-
-
-def output_stem(image: Path) -> str:
-    """Give the start of every output's name: the input's entities, but for its ``desc-``.
-
-    Examples
-    --------
-    >>> output_stem(Path('sub-01/dwi/sub-01_space-ACPC_desc-preproc_dwi.nii.gz'))
-    'sub-01_space-ACPC'
-    """
-    return _STEM.sub('', image.name.split('.')[0])
 
 
 class DerivativesDataSink(_DerivativesDataSink):

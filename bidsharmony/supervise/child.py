@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from bidsharmony.interfaces.names import output_stem
 from bidsharmony.supervise.finish import finish
 from bidsharmony.supervise.marker import (
     file_sha256,
@@ -49,9 +50,11 @@ class LockedError(OSError):
     """Say that another process works on this participant."""
 
 
-def main(job: Job, connection: Connection, environment: dict[str, str]) -> None:
+def main(
+    job: Job, connection: Connection, lifeline: Connection, environment: dict[str, str]
+) -> None:
     """Work on one participant and send its outcomes back; runs in a process of its own."""
-    _detach()
+    detach(lifeline)
     os.environ.update(environment)
     try:
         _log_to(job.log_file)
@@ -82,7 +85,6 @@ def work(job: Job) -> list[Outcome]:
         LockedError, disk full, or no permission
     """
     # Imported here: the supervisor itself never needs nipype, and --help neither.
-    from bidsharmony.interfaces.bids import output_stem
     from bidsharmony.interfaces.inputs import InputError, check_run
 
     with _locked(job):
@@ -160,7 +162,6 @@ def _harmonize(job: Job, checked: list, staging: Path, work_dir: Path) -> dict[s
         return {}
     from nipype import config
 
-    from bidsharmony.interfaces.bids import output_stem
     from bidsharmony.workflows.outputs import expected_endings
     from bidsharmony.workflows.participant import init_participant_wf, workflow_name
 
@@ -291,13 +292,30 @@ def _fresh_folder(folder: Path) -> Path:
     return folder
 
 
-def _detach() -> None:
-    """Lead a process group, die with the supervisor, and end at once on a signal."""
+def detach(lifeline: Connection) -> None:
+    """Lead a process group, end at once on a signal, and end when the supervisor does.
+
+    The parent of this process is the fork server, which outlives the supervisor as long as it
+    has children. So the supervisor holds the other end of a pipe; when it dies, the kernel sends
+    SIGIO, whose default is to end the process, even in the middle of a long computation.
+
+    Parameters
+    ----------
+    lifeline : Connection
+        reading end of a pipe into which nobody writes
+    """
     os.setpgid(0, 0)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGIO):
         signal.signal(number, signal.SIG_DFL)
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    descriptor = lifeline.fileno()
+    fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_ASYNC)
+    if lifeline.poll():
+        # It died before the kernel was asked to tell.
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _log_to(path: Path) -> None:

@@ -50,11 +50,12 @@ class Interrupted(KeyboardInterrupt):
 
 
 class _Running(NamedTuple):
-    """Hold a participant's process and the pipe it answers through."""
+    """Hold a participant's process, the pipe it answers through and the one that keeps it."""
 
     job: Job
     process: BaseProcess
     connection: Connection
+    lifeline: Connection
 
 
 def run_participants(settings: Settings, collection: Collection) -> list[Outcome]:
@@ -141,14 +142,16 @@ def child_environment(output_dir: Path) -> dict[str, str]:
 def _start(context: multiprocessing.context.BaseContext, job: Job, environment: dict) -> _Running:
     """Start one participant."""
     ours, theirs = context.Pipe(duplex=False)
+    its_end, lifeline = context.Pipe(duplex=False)
     process = context.Process(
-        target=child.main, args=(job, theirs, environment), name=job.participant, daemon=False
+        target=child.main, args=(job, theirs, its_end, environment), name=job.participant
     )
     process.start()
     # With our copy open, the end of the child would not be the end of the pipe.
     theirs.close()
+    its_end.close()
     LOGGER.info('%s: started, %d run(s)', job.participant, len(job.runs))
-    return _Running(job, process, ours)
+    return _Running(job, process, ours, lifeline)
 
 
 def _has_ended(item: _Running) -> bool:
@@ -165,6 +168,7 @@ def _collect(item: _Running) -> list[Outcome]:
         outcomes = item.job.all_failed(_cause_of_death(item.process.exitcode, item.job))
     item.process.join(timeout=GRACE)
     item.connection.close()
+    item.lifeline.close()
     for outcome in outcomes:
         if outcome.status == 'done':
             LOGGER.info('%s: done%s', outcome.run, outcome.reason and f', {outcome.reason}')

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bidsharmony.interfaces.bids import DerivativesDataSink, output_stem
+from bidsharmony.interfaces.bids import DerivativesDataSink
+from bidsharmony.interfaces.names import output_stem
 
 STEMS = {
     'sub-01_dwi.nii.gz': 'sub-01',

@@ -1,0 +1,343 @@
+"""Participants run apart: one that dies, hangs on or is locked leaves the others alone."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from bidsharmony.bids import Collection, DwiRun, Refused, Scanner
+from bidsharmony.settings import Settings
+from bidsharmony.supervise import marker, pool
+from bidsharmony.supervise.child import LockedError, _fresh_folder, _judge, _locked, work_folder
+from bidsharmony.supervise.finish import promote
+from bidsharmony.supervise.records import Job, Outcome
+
+ROOT = Path(__file__).resolve().parents[1]
+
+DRIVER = """
+    import json, logging, os, signal, sys, time
+    from pathlib import Path
+    from bidsharmony.bids import Collection, DwiRun, Scanner
+    from bidsharmony.settings import Settings
+    from bidsharmony.supervise import child, pool
+    from bidsharmony.supervise.records import Outcome
+
+    def act(job, connection, lifeline, environment):
+        child.detach(lifeline)
+        label = job.subject
+        if label == 'killed':
+            os.kill(os.getpid(), signal.SIGKILL)
+        if label == 'segfault':
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if label == 'exit':
+            os._exit(7)
+        if label == 'sleeps':
+            (job.settings.output_dir / 'pid').write_text(str(os.getpid()))
+            time.sleep(60)
+        number = 28 if label == 'full' else 0
+        connection.send([Outcome(run.relative, 'failed' if number else 'done', '', number)
+                         for run in job.runs])
+
+    def main(output_dir, labels):
+        child.main, pool.PRELOAD = act, ()
+        logging.basicConfig(level=logging.INFO)
+        runs = tuple(
+            DwiRun(Path(f'/d/sub-{label}/dwi/sub-{label}_dwi.nii.gz'), None, None, {}, (),
+                   {'subject': label}, Scanner())
+            for label in labels
+        )
+        settings = Settings(bids_dir=Path('/d'), output_dir=Path(output_dir), nprocs=2)
+        began = time.monotonic()
+        try:
+            found = pool.run_participants(settings, Collection(runs=runs))
+        except pool.Interrupted as stop:
+            sys.exit(128 + stop.signum)
+        except OSError as error:
+            print(json.dumps({'errno': error.errno, 'run': error.filename}))
+            sys.exit(3)
+        print(json.dumps({'seconds': time.monotonic() - began,
+                          'runs': [[o.run, o.status, o.reason] for o in found]}))
+
+    if __name__ == '__main__':
+        main(sys.argv[1], sys.argv[2:])
+"""
+
+
+@pytest.fixture
+def drive(tmp_path):
+    """Start the supervisor in a process of its own, with children that act by their label."""
+    script = tmp_path / 'driver.py'
+    script.write_text(textwrap.dedent(DRIVER))
+    started = []
+
+    def start(*labels):
+        process = subprocess.Popen(
+            [sys.executable, str(script), str(tmp_path / 'out'), *labels],
+            env={**os.environ, 'PYTHONPATH': str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    (tmp_path / 'out').mkdir()
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def run_of(subject: str, root: str = '/d') -> DwiRun:
+    """Name a run that need not exist."""
+    path = Path(f'{root}/sub-{subject}/dwi/sub-{subject}_dwi.nii.gz')
+    return DwiRun(path, None, None, {}, (), {'subject': subject}, Scanner())
+
+
+def job_of(output_dir: Path, work_dir: Path | None = None) -> Job:
+    """Make the job of one participant."""
+    settings = Settings(bids_dir=Path('/d'), output_dir=output_dir, work_dir=work_dir)
+    return Job('sub-01', (run_of('01'),), (), (), settings, '1.0')
+
+
+def test_deaths_are_noticed_and_the_others_finish(drive):
+    """A killed, a crashed and a silent child each get their line; the good ones are done."""
+    out, err = drive('a', 'killed', 'segfault', 'exit', 'b').communicate(timeout=60)
+    answer = json.loads(out)
+    found = {run.split('/')[0]: (status, reason) for run, status, reason in answer['runs']}
+    assert found['sub-a'] == found['sub-b'] == ('done', '')
+    assert 'probably out of memory' in found['sub-killed'][1]
+    assert 'SIGSEGV' in found['sub-segfault'][1]
+    assert 'exit code 7' in found['sub-exit'][1]
+    assert 'Traceback' not in err
+    assert answer['seconds'] < 20
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_signals_end_the_children(drive, tmp_path, number):
+    """Nothing runs on after the supervisor was asked to stop."""
+    process = drive('sleeps', 'waits')
+    pid_file = tmp_path / 'out' / 'pid'
+    deadline = time.monotonic() + 30
+    while not (pid_file.exists() and pid_file.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    pid = int(pid_file.read_text())
+    process.send_signal(number)
+    process.communicate(timeout=10)
+    assert process.returncode == 128 + number
+    deadline = time.monotonic() + 5
+    while Path(f'/proc/{pid}').exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f'/proc/{pid}').exists()
+
+
+def test_killed_supervisor_takes_its_children_along(drive, tmp_path):
+    """Even SIGKILL of the parent leaves no child behind."""
+    process = drive('sleeps')
+    pid_file = tmp_path / 'out' / 'pid'
+    deadline = time.monotonic() + 30
+    while not (pid_file.exists() and pid_file.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    pid = int(pid_file.read_text())
+    process.kill()
+    deadline = time.monotonic() + 10
+    while Path(f'/proc/{pid}').exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f'/proc/{pid}').exists()
+
+
+def test_full_disk_is_the_machines_fault(drive):
+    """It is raised, so that the exit code says environment, after the others are done."""
+    process = drive('full', 'a')
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert json.loads(out) == {'errno': 28, 'run': 'sub-full/dwi/sub-full_dwi.nii.gz'}
+    assert 'sub-a/dwi/sub-a_dwi.nii.gz: done' in err
+
+
+def test_second_process_is_told_who_holds_the_lock(tmp_path):
+    """One wins, the other learns host and pid; a lock left by a dead process does not count."""
+    job = job_of(tmp_path)
+    with _locked(job), pytest.raises(LockedError, match=f'/{os.getpid()}'), _locked(job):
+        pass
+    with _locked(job):
+        pass
+
+
+def test_lock_file_alone_is_no_lock(tmp_path):
+    """The kernel holds locks, files do not."""
+    job = job_of(tmp_path)
+    path = job.hidden / 'locks' / 'sub-01.lock'
+    path.parent.mkdir(parents=True)
+    path.write_text('elsewhere/123')
+    with _locked(job), path.open() as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_jobs_are_made_by_participant(tmp_path):
+    """Refused images travel with their participant; one without runs needs no process."""
+    collection = Collection(
+        runs=(run_of('01'), run_of('02')),
+        refused=(
+            Refused(Path('/d/sub-02/dwi/sub-02_dir-x_dwi.nii.gz'), 'why'),
+            Refused(Path('/d/sub-03/dwi/sub-03_dwi.nii.gz'), 'why'),
+        ),
+    )
+    settings = Settings(bids_dir=Path('/d'), output_dir=tmp_path)
+    jobs = pool.make_jobs(settings, collection)
+    assert [(job.participant, len(job.runs), len(job.refused)) for job in jobs] == [
+        ('sub-01', 1, 0),
+        ('sub-02', 1, 1),
+    ]
+
+
+def marked(output_dir: Path) -> dict:
+    """Write one output and the marker that vouches for it."""
+    (output_dir / 'sub-01').mkdir()
+    name = 'sub-01/sub-01_desc-harmonized_qc.json'
+    (output_dir / name).write_text('{}')
+    found = {
+        'participant': 'sub-01',
+        'version': '1',
+        'options': {'x': 1},
+        'inputs': {'in': 'aa'},
+        'outputs': {name: marker.file_sha256(output_dir / name)},
+        'runs': ['sub-01'],
+        'refused': [],
+        'failed': [],
+    }
+    marker.write_marker(marker.marker_path(output_dir, 'sub-01'), found)
+    return found
+
+
+CHANGES = {
+    'nothing': ({}, True),
+    'version': ({'version': '2'}, False),
+    'option': ({'options': {'x': 2}}, False),
+    'input': ({'inputs': {'in': 'bb'}}, False),
+    'further run': ({'stems': ['sub-01', 'sub-01_dir-AP']}, False),
+    'refused': ({'refused': [('a', 'b')]}, False),
+}
+
+
+@pytest.mark.parametrize(('change', 'unchanged'), CHANGES.values(), ids=CHANGES.keys())
+def test_what_makes_a_participant_run_again(tmp_path, change, unchanged):
+    """Any difference in what goes in."""
+    marked(tmp_path)
+    now = {
+        'version': '1',
+        'options': {'x': 1},
+        'inputs': {'in': 'aa'},
+        'stems': ['sub-01'],
+        'refused': [],
+    }
+    found = marker.read_marker(marker.marker_path(tmp_path, 'sub-01'))
+    assert marker.is_unchanged(found, tmp_path, **(now | change)) is unchanged
+
+
+@pytest.mark.parametrize('damage', ['change', 'delete', 'marker', 'cut marker'])
+def test_damage_is_noticed(tmp_path, damage):
+    """An output that is not as it was written, or a marker that cannot be read."""
+    found = marked(tmp_path)
+    output, path = tmp_path / next(iter(found['outputs'])), marker.marker_path(tmp_path, 'sub-01')
+    if damage == 'change':
+        output.write_text('[]')
+    elif damage == 'delete':
+        output.unlink()
+    elif damage == 'marker':
+        path.unlink()
+    else:
+        path.write_text(path.read_text()[:50])
+    unchanged = marker.is_unchanged(
+        marker.read_marker(path),
+        tmp_path,
+        version='1',
+        options={'x': 1},
+        inputs={'in': 'aa'},
+        stems=['sub-01'],
+        refused=[],
+    )
+    assert not unchanged
+
+
+def test_promote_follows_no_link_out(tmp_path):
+    """A link in the output is not a way out of it."""
+    staging, output = tmp_path / 'staging', tmp_path / 'out'
+    (staging / 'sub-01').mkdir(parents=True)
+    (staging / 'sub-01' / 'a.json').write_text('{}')
+    output.mkdir()
+    (tmp_path / 'elsewhere').mkdir()
+    (output / 'sub-01').symlink_to(tmp_path / 'elsewhere')
+    with pytest.raises(OSError, match='leads elsewhere'):
+        promote(staging, output)
+    assert not list((tmp_path / 'elsewhere').iterdir())
+
+
+def test_promote_moves_everything(tmp_path):
+    """All files change place, with the hash of what was written."""
+    staging, output = tmp_path / 'staging', tmp_path / 'out'
+    (staging / 'sub-01' / 'dwi').mkdir(parents=True)
+    (staging / 'sub-01' / 'dwi' / 'a.json').write_text('{}')
+    (staging / 'sub-01.html').write_text('page')
+    hashes = promote(staging, output)
+    assert set(hashes) == {'sub-01/dwi/a.json', 'sub-01.html'}
+    assert marker.intact(output, hashes)
+    assert not [path for path in staging.rglob('*') if path.is_file()]
+
+
+def test_work_folder_is_private_and_empty(tmp_path):
+    """Nobody else may put a pickle there."""
+    folder = _fresh_folder(tmp_path / 'work')
+    (folder / 'old').touch()
+    assert not list(_fresh_folder(folder).iterdir())
+    assert folder.stat().st_mode & 0o777 == 0o700
+    (tmp_path / 'link').symlink_to(folder)
+    with pytest.raises(OSError, match='somebody else'):
+        _fresh_folder(tmp_path / 'link')
+
+
+def test_outputs_that_share_a_work_folder_stay_apart(tmp_path):
+    """The folder below --work-dir depends on the output."""
+    first, second = (work_folder(job_of(tmp_path / out, tmp_path / 'w')) for out in 'ab')
+    assert first != second
+    assert first.is_relative_to(tmp_path / 'w')
+    assert work_folder(job_of(tmp_path)) == tmp_path / '.bidsharmony' / 'work' / 'sub-01'
+
+
+@pytest.mark.parametrize(
+    ('text', 'errno', 'reason'),
+    [
+        ('ValueError: no brain. Look.', 0, 'no brain. Look. See logs/sub-01.log.'),
+        ('OSError: [Errno 28] No space left on device', 28, ''),
+        ('MemoryError', 12, ''),
+        ('bidsharmony.x.SomeError: what', 0, 'what. See logs/sub-01.log.'),
+    ],
+)
+def test_reasons(tmp_path, text, errno, reason):
+    """The machine's faults are told from the run's, without a traceback."""
+    found_errno, found = _judge(job_of(tmp_path), text, None)
+    assert found_errno == errno
+    assert found == reason or not reason
+
+
+def test_supervisor_itself_stays_light():
+    """It must start at once, and before the children's environment is set."""
+    code = 'import sys, bidsharmony.supervise; print(*sys.modules)'
+    loaded = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.split()
+    assert not {'ants', 'nipype', 'niworkflows', 'scipy', 'templateflow', 'torch'} & set(loaded)
+
+
+def test_outcome_is_a_value():
+    """Two outcomes with the same content are the same."""
+    assert Outcome('a', 'done') == Outcome('a', 'done', '', 0)
