@@ -78,7 +78,7 @@ class BrainMask(SimpleInterface):
         from bidsharmony.numerics.diffusion import brain_mask
 
         image = nb.load(self.inputs.b0_file)
-        mask = brain_mask(load_volume(self.inputs.b0_file))
+        mask = brain_mask(load_volume(self.inputs.b0_file), zooms=image.header.get_zooms()[:3])
         if not mask.any():
             raise ValueError(
                 'no brain was found in the mean b=0. Check that the image shows a head.'

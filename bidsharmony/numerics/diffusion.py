@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from dipy.core.gradients import gradient_table
+from dipy.reconst.dti import TensorModel
 from dipy.segment.mask import multi_median
 from scipy import ndimage
 from skimage.filters import threshold_otsu
@@ -36,13 +38,6 @@ RIM = 1.0
 SULCUS_RADIUS = 4.0
 """Dents narrower than twice this are closed (mm)."""
 
-VOXELS_AT_ONCE = 20_000
-"""Voxels whose tensors are fitted together: memory does not grow with the series."""
-
-MS_PER_UM2 = 1e-3
-"""From s/mm2 to ms/um2, in which b-values and diffusivities are near 1."""
-
-_PREDICTED = (-5.0, 1.0)  # ln(S / S0): beyond, a voxel is noise and its equations ill-conditioned
 _SAME_DIRECTION = 0.999  # cosine of 2.6 degrees
 _DETERMINED = 1e-2  # ratio of smallest to largest singular value of six usable directions
 
@@ -239,10 +234,10 @@ def trace_weighted(
     directions, found = _unit(np.asarray(bvecs, np.float64)), np.array(shell.ixs)
     s0 = np.maximum(mean_b0(series, b0_ixs), 0).astype(np.float64)
     adc = _geometric_adc(series, s0, found, bvals - b_zero)
-    fitted = _determines_tensor(directions[found])
+    near = ndimage.binary_dilation(np.asarray(mask, bool), iterations=2) & (s0 > 0)
+    fitted = _determines_tensor(directions[found]) and bool(near.any())
     if fitted:
-        near = ndimage.binary_dilation(np.asarray(mask, bool), iterations=2) & (s0 > 0)
-        adc[near] = _tensor_md(series, near, s0[near], b0_ixs, found, bvals - b_zero, directions)
+        adc[near] = _tensor_md(series, near, s0[near], found, bvals - b_zero, directions)
     adc = np.clip(adc, 0, ADC_LIMIT)
     return TraceImage(
         trace=(s0 * np.exp(-b_target * adc)).astype(np.float32),
@@ -270,39 +265,19 @@ def _tensor_md(
     series: np.ndarray,
     inside: np.ndarray,
     s0: np.ndarray,
-    b0_ixs: np.ndarray,
     ixs: np.ndarray,
     bvals: np.ndarray,
     directions: np.ndarray,
 ) -> np.ndarray:
-    """Fit a tensor in some voxels and return its mean diffusivity, (voxels,) mm2/s.
-
-    Weighted least squares on the logarithms, weighted by the squared signal that ordinary least
-    squares predict (Chung et al., NeuroImage 2006;33:531): dipy's ``WLS``, but by normal
-    equations, ten times as fast as a pseudo-inverse in each voxel. The trace is that of the
-    fit itself: cutting off negative eigenvalues first, as dipy does, would bias it upwards.
-    """
-    n_b0 = len(b0_ixs)
-    weighting = np.concatenate([np.zeros(n_b0), bvals[ixs]]) * MS_PER_UM2
-    x, y, z = directions[np.concatenate([b0_ixs, ixs])].T
-    tensor = np.stack([x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z], axis=1)
-    design = np.column_stack([-weighting[:, None] * tensor, np.ones(len(weighting))])
-    ordinary = np.linalg.pinv(design).T
-    products = (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)
-    voxels = np.nonzero(inside)
-    md = np.empty(len(s0))
-    for start in range(0, len(s0), VOXELS_AT_ONCE):
-        part = slice(start, start + VOXELS_AT_ONCE)
-        signal = series[tuple(ix[part] for ix in voxels)][:, ixs]
-        signal = np.log(_floored(signal, s0[part, None], bvals[ixs]) / s0[part, None])
-        # every b=0 volume counts, each with their mean
-        signal = np.concatenate([np.zeros((len(signal), n_b0)), signal], axis=1)
-        predicted = np.clip(signal @ ordinary @ design.T, *_PREDICTED)
-        weights = np.exp(2 * predicted)
-        normal = (weights @ products).reshape(-1, design.shape[1], design.shape[1])
-        fitted = np.linalg.solve(normal, ((weights * signal) @ design)[..., None])[..., 0]
-        md[part] = fitted[:, :3].mean(axis=1) * MS_PER_UM2
-    return md
+    """Fit a tensor in some voxels (dipy, weighted) and return its mean diffusivity, mm2/s."""
+    table = gradient_table(
+        np.concatenate([[0.0], bvals[ixs]]),
+        bvecs=np.concatenate([np.zeros((1, 3)), directions[ixs]]),
+        b0_threshold=0,
+    )
+    signal = _floored(series[inside][:, ixs], s0[:, None], bvals[ixs]) / s0[:, None]
+    model = TensorModel(table, fit_method='WLS')
+    return model.fit(np.concatenate([np.ones((len(s0), 1)), signal], axis=1)).md
 
 
 def _floored(signal: np.ndarray, s0: np.ndarray, b: float) -> np.ndarray:
