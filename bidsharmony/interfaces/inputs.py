@@ -177,10 +177,6 @@ def check_header(header: nb.Nifti1Header, name: str) -> list[str]:
     notes = []
     if not int(header['qform_code']) and not int(header['sform_code']):
         notes.append('The header gives no orientation (qform and sform codes are 0).')
-    if np.isnan(float(header['scl_slope'])):
-        notes.append(
-            'The scaling slope of the header is not a number; values are taken as stored.'
-        )
     return notes
 
 

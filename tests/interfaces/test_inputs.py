@@ -171,6 +171,7 @@ def test_whole_run_is_described(image):
     assert checked.b0_ixs == (0,)
     assert checked.shells == ((1000.0, 6),)
     assert checked.orientation == 'LAS'
+    assert checked.notes == ()
     assert sorted(checked.inputs) == [
         f'sub-01/dwi/sub-01_dwi{end}' for end in ('.bval', '.bvec', '.json', '.nii.gz')
     ]
