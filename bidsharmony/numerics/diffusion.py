@@ -235,8 +235,8 @@ def trace_weighted(
     s0 = np.maximum(mean_b0(series, b0_ixs), 0).astype(np.float64)
     adc = _geometric_adc(series, s0, found, bvals - b_zero)
     near = ndimage.binary_dilation(np.asarray(mask, bool), iterations=2) & (s0 > 0)
-    fitted = _determines_tensor(directions[found]) and bool(near.any())
-    if fitted:
+    fitted = _determines_tensor(directions[found])
+    if fitted and near.any():
         adc[near] = _tensor_md(series, near, s0[near], found, bvals - b_zero, directions)
     adc = np.clip(adc, 0, ADC_LIMIT)
     return TraceImage(
