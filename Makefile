@@ -47,7 +47,7 @@ $(READY): setup.cfg pyproject.toml
 demo: env
 	rm -rf demo/bids demo/out
 	$(BIN)/bidsharmony-phantom demo/bids --heads 2 --scanners 3
-	$(BIN)/bidsharmony demo/bids demo/out participant group
+	$(BIN)/bidsharmony demo/bids demo/out participant group --nprocs 2
 	@echo
 	@echo 'Simulated heads, harmonized. Open these in a browser:'
 	@for page in '$(CURDIR)'/demo/out/*.html; do echo "  $$page"; done
