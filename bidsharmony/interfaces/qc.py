@@ -51,6 +51,7 @@ class _MeasureRunInput(BaseInterfaceInputSpec):
     bias_facts = traits.Dict(mandatory=True)
     network_facts = traits.Dict(mandatory=True)
     guarantee = traits.Dict(mandatory=True)
+    zero_filling = traits.Int(1, usedefault=True, desc='pixels for each acquired one, in plane')
     n_replaced = traits.Int(0, usedefault=True, desc='b=0 voxels that were not finite')
     n_not_finite = traits.Int(0, usedefault=True, desc='series values that are not finite')
 
@@ -88,7 +89,9 @@ class MeasureRun(SimpleInterface):
             load_volume(self.inputs.trace_after),
             fine.affine,
         )
-        sigma = noise_sigma(b0, mask, self.inputs.run['input']['slice_axis'])
+        sigma = noise_sigma(
+            b0, mask, self.inputs.run['input']['slice_axis'], self.inputs.zero_filling
+        )
         gain = load_volume(self.inputs.gain_file) * self.inputs.network_facts['robust_scale']
         field = load_volume(self.inputs.field_file)
         adc_after = load_volume(self.inputs.adc_after)

@@ -150,6 +150,21 @@ def scanner_facts(
     return ScannerFacts(metadata, tuple(warnings))
 
 
+def zero_filling(
+    metadata: Mapping[str, float], zooms: tuple[float, float, float], axis: int
+) -> int:
+    """Count the reconstructed pixels for each acquired one, in plane; 1 where it is not known.
+
+    Examples
+    --------
+    >>> zero_filling({'AcquiredPixel': 1.875}, (0.9375, 0.9375, 6.0), 2)
+    2
+    """
+    inplane = min(zoom for i, zoom in enumerate(zooms) if i != axis)
+    ratio = metadata.get('AcquiredPixel', inplane) / inplane
+    return max(math.ceil(ratio - 0.1), 1)
+
+
 def public_sidecar(sidecar: Mapping[str, Any]) -> dict[str, Any]:
     """Keep what may leave the scanner; nodes, logs and crash files see nothing else.
 

@@ -16,6 +16,7 @@ from bidsharmony.viz.mosaic import CHANNELS, scanner_mosaic
 from bidsharmony.viz.psd import psd_by_scanner
 
 MAX_DRAWN = 10  # scanners told apart by colour
+MIN_SUBJECTS = 3  # on each scanner, for variance between people to mean something
 MAX_LISTED = 500  # rows of a table on the page; the TSV has all
 CHANNEL_NAMES = {'b0': 'b = 0', 'trace': 'trace-weighted'}
 
@@ -73,7 +74,7 @@ def write_group_page(out_dir: Path, content: GroupContent, version: str) -> Path
         unused=list(content.unused)[:MAX_LISTED],
         runs=[run_entry(row, out_dir) for row in content.runs[:MAX_LISTED]],
         scanners=[scanner_entry(row) for row in content.scanners],
-        verdicts=[texture_verdict(content, channel) for channel in CHANNELS],
+        verdicts=verdicts(content),
         pictures=pictures(content),
         n_drawn=min(MAX_DRAWN, len(content.scanners)),
     )
@@ -137,6 +138,13 @@ def change(row: Mapping[str, Any], pattern: str, scale: float = 1) -> str:
     )
 
 
+def verdicts(content: GroupContent) -> list[dict[str, str]]:
+    """Collect the sentences at the head of the page."""
+    found = [spectrum_verdict(content, channel) for channel in CHANNELS]
+    found += [texture_verdict(content, channel) for channel in CHANNELS]
+    return [verdict for verdict in found if verdict is not None]
+
+
 def texture_verdict(content: GroupContent, channel: str) -> dict[str, str]:
     """Say how much of the texture's variance the scanner explains, before and after."""
     before, after = (content.eta_squared.get((channel, side)) for side in ('before', 'after'))
@@ -147,7 +155,12 @@ def texture_verdict(content: GroupContent, channel: str) -> dict[str, str]:
             if len(content.scanners) < 2
             else 'fewer than two scanners have two runs or more'
         )
-        return {'name': name, 'text': f'not computed: {reason}.'}
+        return {'name': name, 'text': f'texture not compared: {reason}.'}
+    fewest = min(row.get('n_subjects') or 0 for row in content.scanners)
+    if fewest < MIN_SUBJECTS:
+        # with next to no variance within scanners, any difference between them is all there is
+        text = f'texture not compared: a scanner has fewer than {MIN_SUBJECTS} subjects.'
+        return {'name': name, 'text': text}
     # expectation of eta squared if no scanner differed: (groups - 1) / (values - 1)
     chance = (len(content.scanners) - 1) / (content.n_runs - 1)
     return {
@@ -155,6 +168,22 @@ def texture_verdict(content: GroupContent, channel: str) -> dict[str, str]:
         'text': f'the scanner explains {before:.0%} of the variance of texture before and '
         f'{after:.0%} after (without any scanner effect: {chance:.0%}).',
     }
+
+
+def spectrum_verdict(content: GroupContent, channel: str) -> dict[str, str] | None:
+    """Say how far the scanners' spectra lie from their mean, before and after; None if unknown."""
+    distances = [
+        [row.get(f'psd_{channel}_{side}_distance') for row in content.scanners]
+        for side in ('before', 'after')
+    ]
+    if any(not isinstance(value, int | float) for values in distances for value in values):
+        return None
+    before, after = (sum(values) / len(values) for values in distances)
+    text = (
+        "the scanners' spectra lie "
+        f'{number(before)} dB from their mean before and {number(after)} dB after.'
+    )
+    return {'name': CHANNEL_NAMES[channel], 'text': text}
 
 
 def pictures(content: GroupContent) -> dict[str, list[dict[str, str]]]:

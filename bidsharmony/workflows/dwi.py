@@ -11,7 +11,7 @@ from bidsharmony.bids import bids_uri
 from bidsharmony.interfaces.inputs import CheckedRun
 from bidsharmony.interfaces.names import output_stem
 from bidsharmony.interfaces.qc import MeasureRun
-from bidsharmony.interfaces.sidecars import public_sidecar, scanner_facts
+from bidsharmony.interfaces.sidecars import public_sidecar, scanner_facts, zero_filling
 from bidsharmony.interfaces.summary import BrainMask, MeanB0, TraceWeighted
 from bidsharmony.workflows.bias import init_bias_wf
 from bidsharmony.workflows.harmonize import init_harmonize_wf
@@ -119,7 +119,13 @@ def init_dwi_wf(
         (brain, harmonize_wf, [('mask_file', 'inputnode.mask_file')]),
     ])  # fmt: skip
 
-    measure = Node(MeasureRun(run=describe_run(checked, bids_dir, facts.warnings)), name='measure')
+    measure = Node(
+        MeasureRun(
+            run=describe_run(checked, bids_dir, facts.warnings),
+            zero_filling=zero_filling(facts.metadata, checked.zooms, checked.slice_axis),
+        ),
+        name='measure',
+    )
     workflow.connect([
         (mean_b0, measure, [('b0_file', 'b0_before'), ('n_replaced', 'n_replaced')]),
         (brain, measure, [('mask_file', 'mask_before')]),

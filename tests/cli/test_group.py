@@ -73,7 +73,8 @@ def test_page_shows_what_a_reader_needs(finished):
         'sub-99_dir-AP',
         'not marked as done',
         'How to read it',
-        'without any scanner effect: 43%',
+        'dB from their mean before',
+        'texture not compared: a scanner has fewer than 3 subjects',
         *(f'{maker} {model}' for maker, model, *_ in SCANNERS.values()),
     ):
         assert text in page.words, text
@@ -136,7 +137,7 @@ def test_runs_without_slices_and_charts_have_a_page(tmp_path):
     assert group(tmp_path) == 0
     page = Page((tmp_path / 'group.html').read_text())
     assert page.all('img') == []
-    assert 'not computed: only one scanner' in page.words
+    assert 'texture not compared: only one scanner' in page.words
 
 
 def test_long_studies_are_cut_on_the_page_not_in_the_table(tmp_path, monkeypatch):

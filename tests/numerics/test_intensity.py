@@ -55,3 +55,14 @@ def test_noise_sigma_does_not_take_tissue_for_noise(rng):
 def test_noise_sigma_of_nothing(shape, inside):
     """An empty mask, a tiny slice and a constant image hold no noise."""
     assert noise_sigma(np.ones(shape), np.full(shape, inside), 2) == 0
+
+
+def test_noise_sigma_sees_through_zero_filling(rng):
+    """Band-limited noise: every second pixel of a twofold zero-filled image is as acquired."""
+    acquired = np.fft.fft2(rng.normal(0, 2.0, (3, 48, 48)))
+    padded = np.zeros((3, 96, 96), complex)
+    padded[:, 24:72, 24:72] = np.fft.fftshift(acquired, axes=(1, 2))
+    image = np.moveaxis(np.fft.ifft2(np.fft.ifftshift(padded, axes=(1, 2))).real * 4, 0, 2)
+    mask = np.ones(image.shape, bool)
+    assert noise_sigma(image, mask, 2, stride=2) == pytest.approx(2, rel=0.1)
+    assert noise_sigma(image, mask, 2) < 1
