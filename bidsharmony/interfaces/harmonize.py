@@ -64,11 +64,12 @@ class HarmonizeSummary(SimpleInterface):
 
         image = nb.load(self.inputs.b0_file)
         b0, mask = load_volume(self.inputs.b0_file), load_mask(self.inputs.mask_file)
-        scale = robust_scale(b0, mask)
+        trace = load_volume(self.inputs.trace_file)
+        scale = robust_scale(b0, trace, mask)
         weights = self.inputs.weights
         result = harmonize_summary(
             b0,
-            load_volume(self.inputs.trace_file),
+            trace,
             image.affine,
             axis=self.inputs.slice_axis,
             scale=scale,
@@ -173,6 +174,9 @@ def measure_guarantee(
     b0_before, b0_after = (
         sum(iterate_volumes(path, b0_ixs)) / len(b0_ixs) for path in (before, after)
     )
+    for volume in iterate_volumes(before, b0_ixs):
+        # where b=0 signals of both signs cancel, their mean is rounding and no S_0
+        mask = mask & (volume > 0)
     largest, n_voxels, not_finite = 0.0, 0, 0
     pairs = zip(iterate_volumes(before), iterate_volumes(after), strict=True)
     for ix, (old, new) in enumerate(pairs):

@@ -29,8 +29,8 @@ QC_VERSION = 1
 DIGITS = 6
 """Significant digits of every number: more would differ between machines."""
 
-SNR_LIMIT = 10.0
-"""Below this SNR of the mean b=0 the network was not trained."""
+SNR_LIMIT = 8.0
+"""The noisiest scans of the training had this SNR at b=0 (physics.scanner.draw_protocol)."""
 
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -78,11 +78,12 @@ class MeasureRun(SimpleInterface):
         image = nb.load(self.inputs.b0_before)
         b0 = load_volume(self.inputs.b0_before)
         mask = load_mask(self.inputs.mask_before)
-        scale = robust_scale(b0, mask)
+        trace = load_volume(self.inputs.trace_before)
+        scale = robust_scale(b0, trace, mask)
         fine = nb.load(self.inputs.b0_after)
         audit = audit_arrays(
             b0 / scale,
-            load_volume(self.inputs.trace_before) / scale,
+            trace / scale,
             image.affine,
             mask,
             load_volume(self.inputs.b0_after),

@@ -162,7 +162,8 @@ def zero_filling(
     """
     inplane = min(zoom for i, zoom in enumerate(zooms) if i != axis)
     ratio = metadata.get('AcquiredPixel', inplane) / inplane
-    return max(math.ceil(ratio - 0.1), 1)
+    # a coarser phase-encode axis alone, up to 1.43 times, is no zero-filling
+    return max(round(ratio), 1)
 
 
 def public_sidecar(sidecar: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation, ornt_transform
+from scipy import ndimage
 from torch.nn import functional
 
 from bidsharmony.network.model import STRIDE, encode_metadata
@@ -22,6 +23,8 @@ CANONICAL = {
     'MagneticFieldStrength': 3.0,
     'BValue': 1000.0,
 }
+GAIN_FWHM = 4.0  # mm: of the contrast that the gain was trained on (physics.pairs)
+FWHM_PER_SD = 2 * np.sqrt(2 * np.log(2))
 _SLICES_AT_ONCE = 4
 _RAS = np.array([[0, 1], [1, 1], [2, 1]])  # nibabel's orientation of a RAS array
 # rows and columns of a slice as the simulator lays them out (physics.heads), by slice axis
@@ -100,7 +103,7 @@ def harmonize_summary(
     # cubic interpolation as in training (physics.pairs.to_grid); its undershoot is cut off
     fine = np.stack([np.maximum(resample_to_shape(i / scale, shape, order=3), 0) for i in images])
     out, log_gain, error = _run(network, fine, ras_axis, metadata, threads)
-    gain = np.exp(resample_to_shape(log_gain, images[0].shape)) / scale
+    gain = np.exp(resample_to_shape(_smooth(log_gain, ras_axis, network), images[0].shape)) / scale
     from_ras = ornt_transform(_RAS, to_ras)
     return Canonical(
         b0=apply_orientation(out[0], from_ras),
@@ -111,6 +114,13 @@ def harmonize_summary(
         fwhm_mm=network.fwhm_mm,
         weights_sha256=network.sha256,
     )
+
+
+def _smooth(log_gain: np.ndarray, axis: int, network: Weights) -> np.ndarray:
+    """Blur the logarithm of the gain in plane to the width it was trained at: no noise passes."""
+    sigma = [GAIN_FWHM / FWHM_PER_SD / network.spacing_mm] * 3
+    sigma[axis] = 0
+    return ndimage.gaussian_filter(log_gain, sigma, mode='nearest')
 
 
 @torch.inference_mode()

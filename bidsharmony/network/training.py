@@ -200,7 +200,7 @@ def evaluate(model: Harmonizer, pairs: list[Pair]) -> dict[str, dict[str, float]
 def draw_pairs(heads: list[Head], per_head: int, seed: int) -> list[Pair]:
     """Draw a fixed, seeded set of pairs, the same number from every head."""
     return [
-        draw_pair([head], np.random.default_rng([seed, i, j]))
+        draw_pair([head], np.random.default_rng([seed, i, j]), canonical_chance=0.0)
         for i, head in enumerate(heads)
         for j in range(per_head)
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -108,8 +109,13 @@ def load_weights(path: Path | None = None) -> Weights:
         model = Harmonizer(tuple(recipe['widths']))
         model.load_state_dict(state)
         weights = Weights(model.eval(), hashlib.sha256(path.read_bytes()).hexdigest(), recipe)
-        _ = weights.fwhm_mm, weights.spacing_mm  # missing or no number: refused here, not later
-    except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+        if not all(0 < value < math.inf for value in (weights.fwhm_mm, weights.spacing_mm)):
+            raise WeightsError(
+                f'{path}: no resolution or grid in its header. Use a file of this program.'
+            )
+    except WeightsError:
+        raise
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(f'{path}: not usable weights ({reason}). Copy it again.') from None
     return weights

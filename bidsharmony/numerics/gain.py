@@ -73,8 +73,8 @@ def ratio_change(
 ) -> RatioChange:
     """Compare S_b / S_0 of two series in a mask, where both signals of the first are positive.
 
-    S_0 is the mean of the b=0 volumes. A series that is too large is compared a volume at a time:
-    stack the mean b=0 and one volume, with ``b0_ixs=[0]``.
+    S_0 is the mean of the b=0 volumes, each of which must be positive. A series that is too large
+    is compared a volume at a time: stack the mean b=0 and one volume, with ``b0_ixs=[0]``.
 
     Parameters
     ----------
@@ -94,12 +94,14 @@ def ratio_change(
     """
     mask, b0_ixs = np.asarray(mask, bool), [int(ix) for ix in b0_ixs]
     old_s0, new_s0 = (_in_mask(series, b0_ixs, mask).mean(axis=1) for series in (before, after))
+    # where b=0 signals of both signs cancel, their mean is rounding and no S_0
+    sound = (_in_mask(before, b0_ixs, mask) > 0).all(axis=1)
     largest, compared = 0.0, np.zeros(len(old_s0), bool)
     for ix in range(before.shape[3]):
         if b0_ixs == [ix]:  # the volume that is S_0 itself
             continue
         old, new = (_in_mask(series, [ix], mask)[:, 0] for series in (before, after))
-        use = np.isfinite(old) & np.isfinite(old_s0) & (old > 0) & (old_s0 > 0)
+        use = sound & np.isfinite(old) & np.isfinite(old_s0) & (old > 0)
         if not use.any():
             continue
         compared |= use

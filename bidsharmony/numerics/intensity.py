@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from bidsharmony.numerics.gradients import B_CANONICAL
+
+FLUID_ADC = 1.2e-3
+"""Grey and white matter lie below, fluid and its mixtures above (mm2/s)."""
+
 MAD_TO_SIGMA = 0.6745
 """Median absolute deviation of a normal distribution of standard deviation 1."""
 
@@ -13,30 +18,40 @@ FLATTEST = 0.25
 _SECOND_DIFFERENCE = (1, -2, 1)
 
 
-def robust_scale(b0: np.ndarray, mask: np.ndarray) -> float:
-    """Return the median b=0 signal of the brain, the unit of everything that follows.
+def robust_scale(b0: np.ndarray, trace: np.ndarray, mask: np.ndarray) -> float:
+    """Return the mean b=0 signal of the brain's tissue, the unit of everything that follows.
+
+    Tissue is where the trace at b=1000 tells an ADC below `FLUID_ADC`: how much fluid a brain
+    holds, and how much of it a coarse voxel mixes in, must not move the scale. A twentieth at
+    either end is left out, so that outliers do not either.
 
     Parameters
     ----------
-    b0 : (I, J, K)
+    b0, trace : (I, J, K)
     mask : (I, J, K) bool
+        If no voxel of it is tissue (a test object), all of it counts.
 
     Raises
     ------
     ValueError
-        If the mask is empty or the median is not a positive number.
+        If the mask is empty or the mean is not a positive number.
 
     Examples
     --------
-    >>> robust_scale(np.array([[[1.0, 2.0, 9.0]]]), np.ones((1, 1, 3), bool))
+    >>> b0, trace = np.array([[[2.0, 2.0, 9.0]]]), np.array([[[0.9, 0.9, 0.4]]])
+    >>> robust_scale(b0, trace, np.ones((1, 1, 3), bool))
     2.0
     """
-    inside = np.asarray(b0)[np.asarray(mask, bool)]
-    if not inside.size:
+    mask = np.asarray(mask, bool)
+    if not mask.any():
         raise ValueError('the mask is empty')
-    scale = float(np.median(inside.astype(np.float64)))
+    signal, weighted = (np.asarray(image, np.float64)[mask] for image in (b0, trace))
+    tissue = (signal > 0) & (weighted > signal * np.exp(-B_CANONICAL * FLUID_ADC))
+    signal = signal[tissue] if tissue.any() else signal
+    low, high = np.percentile(signal, (5, 95))
+    scale = float(np.mean(signal, where=~((signal < low) | (signal > high))))
     if not (np.isfinite(scale) and scale > 0):
-        raise ValueError(f'the median b=0 signal in the mask is {scale:g}, not positive')
+        raise ValueError(f'the mean b=0 signal in the mask is {scale:g}, not positive')
     return scale
 
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from bidsharmony.numerics.grids import resample_to_shape
+from bidsharmony.numerics.intensity import FLUID_ADC
 from bidsharmony.physics.heads import PLANES, Head, Slab, draw_slab, smooth_field
 from bidsharmony.physics.scanner import KSpace, Protocol, acquire, blur, draw_protocol
 from bidsharmony.physics.signal import (
@@ -18,10 +19,12 @@ from bidsharmony.physics.signal import (
     tissue_signal,
     varied_table,
 )
-from bidsharmony.physics.tissue import TISSUE_NAMES
+from bidsharmony.physics.tissue import TISSUE_NAMES, TISSUES
 
 CANONICAL_FWHM = 2.0  # mm in plane: the resolution of the truth
 GRID_SPACING = 1.0  # mm in plane: the grid the network works on
+#: tissues of the brain that are neither fluid nor blood
+SOLID = np.array([t.brain and t.diffusivity < FLUID_ADC for t in TISSUES.values()])
 _WHITE_MATTER = TISSUE_NAMES.index('white matter')
 ALREADY_CANONICAL = 0.06  # fraction of the drawn pairs
 CANONICAL_METADATA = {
@@ -31,7 +34,7 @@ CANONICAL_METADATA = {
     'BValue': CANONICAL_B_VALUE,
     'AcquiredPixel': CANONICAL_FWHM,
 }
-_GAIN_FWHM = 4.0  # mm: the gain is a property of tissue and place, not of pixels
+GAIN_FWHM = 4.0  # mm: the gain is a property of tissue and place, not of pixels
 
 
 @dataclass(frozen=True)
@@ -82,17 +85,16 @@ def to_grid(images: np.ndarray, size: int, order: int = 3) -> np.ndarray:
     return matrix @ images @ matrix.T
 
 
-def brain_scale(counts: np.ndarray, signal: np.ndarray) -> float:
-    """Return the median signal over a brain's voxels, from tissue counts (T,) and signals (T,).
+def brain_scale(head: Head, signal: np.ndarray) -> float:
+    """Return the mean signal of a brain's tissue without fluid and blood, as `robust_scale` does.
 
-    Examples
-    --------
-    >>> brain_scale(np.array([0, 5, 2]), np.array([9.0, 1.0, 3.0]))
-    1.0
+    Parameters
+    ----------
+    head : Head
+    signal : (T,) float
+        Of each tissue.
     """
-    order = np.argsort(signal)
-    cumulative = np.cumsum(counts[order])
-    return float(signal[order][np.searchsorted(cumulative, cumulative[-1] / 2)])
+    return float(np.average(signal, weights=head.brain_counts * SOLID))
 
 
 def trace_at_canonical_b(b0: np.ndarray, weighted: np.ndarray, b_value: float) -> np.ndarray:
@@ -108,10 +110,10 @@ def trace_at_canonical_b(b0: np.ndarray, weighted: np.ndarray, b_value: float) -
     return b0 * np.exp(-CANONICAL_B_VALUE * adc)
 
 
-def canonical_truth(slab: Slab, table: TissueTable, fwhm: float = CANONICAL_FWHM) -> np.ndarray:
-    """Return canonical b=0 and trace of a slab at the canonical resolution, (2, F, F) float32."""
+def canonical_images(slab: Slab, table: TissueTable) -> np.ndarray:
+    """Return a slab's canonical b=0 and trace at 1 mm, before any blur; (2, F, F) float32."""
     images = slab.images(table, CANONICAL_CONTRAST, (0.0, CANONICAL_B_VALUE))
-    return blur(images / np.float32(canonical_unit()), fwhm)
+    return images / np.float32(canonical_unit())
 
 
 def scan(
@@ -143,27 +145,24 @@ def scan(
     """
     fov = slab.codes.shape[-1]
     tissue_b0, _ = tissue_signal(table, protocol.contrast)
-    scale = brain_scale(head.brain_counts, tissue_b0) * np.exp(
-        scale_jitter * rng.standard_normal()
-    )
+    scale = brain_scale(head, tissue_b0) * np.exp(scale_jitter * rng.standard_normal())
     clean = slab.images(table, protocol.contrast, (0.0, protocol.b_value)) / np.float32(scale)
-    bias = np.exp(bias_sd * smooth_field((fov, fov), fov / 3, rng, order=3))
+    shading = smooth_field((fov, fov), fov / 3, rng, order=3)
+    # bias correction leaves a field of mean 1 in the brain
+    shading = shading - np.average(shading, weights=slab.brain() + 1e-6)
+    bias = np.exp(bias_sd * shading)
     white = tissue_b0[_WHITE_MATTER] / scale
     sd = float(white / protocol.snr)
     kspace = KSpace(protocol, fov)
-    magnitude = acquire(
-        clean * bias,
-        kspace,
-        (sd, sd),
-        (protocol.b0_averages, protocol.directions),
-        rng,
+    # rows of the k-space are its phase-encode axis; turned, it runs along the image's columns
+    turn = (0, 2, 1) if protocol.turned else (0, 1, 2)
+    averages = (protocol.b0_averages, protocol.directions)
+    b0, weighted = acquire((clean * bias).transpose(turn), kspace, sd, averages, rng).transpose(
+        turn
     )
-    b0, weighted = magnitude
     reconstructed = np.stack([b0, trace_at_canonical_b(b0, weighted, protocol.b_value)])
-    canonical = slab.images(table, CANONICAL_CONTRAST, (0.0, CANONICAL_B_VALUE)) / np.float32(
-        canonical_unit()
-    )
-    smooth = blur(np.stack([canonical[0], clean[0] * bias]), _GAIN_FWHM)
+    canonical = canonical_images(slab, table)
+    smooth = blur(np.stack([canonical[0], clean[0] * bias]), GAIN_FWHM)
     log_gain = np.log(np.maximum(smooth[0], 1e-3) / np.maximum(smooth[1], 1e-3))
     lesion = np.zeros((fov, fov), np.float32)
     for part in slab.lesions:
@@ -181,13 +180,17 @@ def scan(
     )
 
 
-def draw_pair(heads: list[Head], rng: np.random.Generator) -> Pair:
+def draw_pair(
+    heads: list[Head], rng: np.random.Generator, canonical_chance: float = ALREADY_CANONICAL
+) -> Pair:
     """Draw a head, a protocol and a slice, and scan it.
 
     Parameters
     ----------
     heads : list of Head
     rng : numpy.random.Generator
+    canonical_chance : float
+        How often the scan is the truth itself: harmonizing it again must change nothing.
 
     Returns
     -------
@@ -195,19 +198,21 @@ def draw_pair(heads: list[Head], rng: np.random.Generator) -> Pair:
     """
     head = heads[rng.integers(len(heads))]
     protocol = draw_protocol(rng)
-    already_canonical = rng.random() < ALREADY_CANONICAL
+    already_canonical = rng.random() < canonical_chance
     plane = str(rng.choice(PLANES, p=[0.7, 0.1, 0.2]))
     fov = int(rng.choice([208, 224, 240]))
     slab = draw_slab(head, protocol.thickness, fov, rng, plane)
-    pair = scan(head, slab, varied_table(rng), protocol, rng, bias_sd=rng.uniform(0.01, 0.12))
+    table = varied_table(rng)
+    pair = scan(head, slab, table, protocol, rng, bias_sd=rng.uniform(0.01, 0.12))
     if not already_canonical:
         return pair
-    # harmonizing what is harmonized must change nothing
-    metadata = {**pair.metadata, **CANONICAL_METADATA}
+    signal, _ = tissue_signal(table, CANONICAL_CONTRAST)
+    scale = brain_scale(head, signal) / canonical_unit() * np.exp(0.04 * rng.standard_normal())
+    source = pair.target / np.float32(scale)
     return replace(
         pair,
-        reconstructed=pair.target,
-        source=pair.target,
-        log_gain=np.zeros_like(pair.log_gain),
-        metadata=metadata,
+        reconstructed=source,
+        source=source,
+        log_gain=np.full_like(pair.log_gain, np.log(scale)),
+        metadata={**pair.metadata, **CANONICAL_METADATA},
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import fft, ndimage
+from scipy import fft, ndimage, special
 
 from bidsharmony.physics.signal import Contrast
 
@@ -33,7 +33,7 @@ class Protocol:
     partial_fourier : float
         Fraction of phase-encode lines acquired, .5 to 1.
     readout_decay : float
-        Readout duration over T2*: the EPI blur along the phase-encode axis.
+        Readout duration over T2': the EPI blur along the phase-encode axis.
     window : str
         One of `FILTERS`.
     zero_filling : float
@@ -42,6 +42,11 @@ class Protocol:
         White matter's b=0 signal of one image over the noise in each channel.
     b0_averages, directions : int
         Images averaged into the mean b=0, and directions averaged into the trace.
+    turned : bool
+        Whether the phase-encode axis runs along the image's columns instead of its rows.
+    stated_pixel : float, optional
+        mm; what the sidecar lets one conclude of the acquired pixel, `pixel` if None. Many tell
+        the phase-encode matrix alone.
     """
 
     contrast: Contrast
@@ -57,6 +62,8 @@ class Protocol:
     snr: float = 30.0
     b0_averages: int = 1
     directions: int = 3
+    turned: bool = False
+    stated_pixel: float | None = None
 
     def metadata(self) -> dict[str, float]:
         """Return what a complete sidecar would tell of this protocol (BIDS keys, s, T, mm)."""
@@ -66,7 +73,7 @@ class Protocol:
             'RepetitionTime': self.contrast.repetition_time,
             'BValue': self.b_value,
             'SliceThickness': self.thickness,
-            'AcquiredPixel': self.pixel,
+            'AcquiredPixel': self.stated_pixel or self.pixel,
         }
 
 
@@ -85,13 +92,15 @@ def draw_protocol(rng: np.random.Generator) -> Protocol:
     low, high = {1.5: (0.065, 0.125), 3.0: (0.050, 0.110), 7.0: (0.045, 0.075)}[field_strength]
     thickness = float(rng.uniform(1.5, 6.0))
     b_value = 1000.0 if rng.random() < 0.55 else float(rng.uniform(700, 2500))
+    pixel = float(np.exp(rng.uniform(np.log(1.2), np.log(3.6))))
+    phase_resolution = float(rng.uniform(0.7, 1.0))
     return Protocol(
         contrast=Contrast(
             field_strength, float(rng.uniform(low, high)), float(rng.uniform(3, 12))
         ),
         b_value=b_value,
-        pixel=float(np.exp(rng.uniform(np.log(1.2), np.log(3.6)))),
-        phase_resolution=float(rng.uniform(0.7, 1.0)),
+        pixel=pixel,
+        phase_resolution=phase_resolution,
         thickness=thickness,
         spacing=thickness * float(rng.choice([1.0, 1.1, 1.3])),
         partial_fourier=float(rng.choice([1.0, 0.875, 0.75, 0.65])),
@@ -101,6 +110,8 @@ def draw_protocol(rng: np.random.Generator) -> Protocol:
         snr=float(np.exp(rng.uniform(np.log(8), np.log(60)))),
         b0_averages=int(rng.choice([1, 1, 2, 4, 8])),
         directions=int(rng.choice([3, 3, 6, 12, 30, 60])),
+        turned=bool(rng.random() < 0.3),
+        stated_pixel=pixel / phase_resolution if rng.random() < 0.5 else pixel,
     )
 
 
@@ -152,10 +163,10 @@ class KSpace:
         object.__setattr__(self, 'recon', _even(columns * self.protocol.zero_filling))
 
     def weights(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return signal weights of rows (with T2* decay) and columns, and noise weights of rows.
+        """Return signal weights of rows (with T2' decay) and columns, and noise weights of rows.
 
         Partial Fourier leaves the first lines unacquired and zero; the echo time is at the centre
-        line, and transverse decay weights the lines on either side of it.
+        line, about which a spin echo decays with T2' on either side.
         """
         rows, columns = self.matrix
         line = np.arange(rows)
@@ -199,6 +210,11 @@ class KSpace:
         coloured = (draw[..., 0] + 1j * draw[..., 1]) * np.outer(noise_rows, signal_columns)
         return (scale * coloured).astype(np.complex64)
 
+    def noise_factor(self) -> float:
+        """Return the noise of a reconstructed image over that before filtering."""
+        _, columns, rows = self.weights()
+        return float(np.sqrt(np.mean(rows**2) * np.mean(columns**2)))
+
     def reconstruct(self, kspace: np.ndarray) -> np.ndarray:
         """Zero-fill to the reconstruction matrix and transform back.
 
@@ -220,11 +236,15 @@ class KSpace:
         return fft.ifft2(fft.ifftshift(padded, axes=(-2, -1))) * np.float32(n**2)
 
 
-def averaged_magnitude(image: np.ndarray, averages: int, sd: float) -> np.ndarray:
+def averaged_magnitude(
+    image: np.ndarray, averages: int, sd: float, *, geometric: bool = False
+) -> np.ndarray:
     """Return the mean of `averages` magnitude images, given their complex mean and noise.
 
-    One average is exact (Rician). For several, the rest of the noise power enters as the floor
-    that a mean of Rayleigh variables keeps, ``sd * sqrt(pi / 2)``.
+    The complex mean keeps ``sd / sqrt(averages)`` of noise; the rest, ``s**2 = sd**2 (1 - 1 /
+    averages)``, enters as the expectation over a Rice distribution: its mean (Rice, Bell Syst
+    Tech J 1945;24:46), or the exponential of the mean of its logarithm, ``ln A + E1(A^2 / 2 s^2)
+    / 2``, since a trace image is a geometric mean. One average is the plain magnitude.
 
     Parameters
     ----------
@@ -233,34 +253,44 @@ def averaged_magnitude(image: np.ndarray, averages: int, sd: float) -> np.ndarra
     averages : int
     sd : float
         Noise of one image, per channel.
+    geometric : bool
 
     Examples
     --------
     >>> float(averaged_magnitude(np.array([3 + 4j]), 1, 2.0)[0])
     5.0
     """
-    floor = (1 - 1 / averages) * np.pi / 2 * sd**2
-    return np.sqrt(np.abs(image) ** 2 + floor)
+    signal = np.abs(image).astype(np.float64)
+    rest = sd * np.sqrt(1 - 1 / averages)
+    if rest == 0:
+        return signal
+    signal = np.maximum(signal, 1e-6 * rest)
+    x = signal**2 / (2 * rest**2)
+    if geometric:
+        return signal * np.exp(0.5 * special.exp1(x))
+    # ive is scaled by exp(-x / 2), so that large signals do not overflow
+    bessel = (1 + x) * special.ive(0, x / 2) + x * special.ive(1, x / 2)
+    return rest * np.sqrt(np.pi / 2) * bessel
 
 
 def acquire(
     images: np.ndarray,
     kspace: KSpace,
-    sds: tuple[float, ...],
+    sd: float,
     averages: tuple[int, ...],
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Acquire and reconstruct magnitude images.
+    """Acquire and reconstruct magnitude images: the first averaged, the others as a trace.
 
     Parameters
     ----------
     images : (C, F, F) float
         Noise-free object at 1 mm.
     kspace : KSpace
-    sds : tuple of float
-        Noise of a single image per channel, in the object's units, one for each of C.
+    sd : float
+        Noise of a single image per channel before filtering, in the object's units.
     averages : tuple of int
-        Images averaged, one for each of C.
+        Images averaged, one for each of C; all but the first geometrically.
     rng : numpy.random.Generator
 
     Returns
@@ -268,13 +298,13 @@ def acquire(
     (C, R, R) float32
     """
     k = kspace.sample(images)
-    for i, (sd, n) in enumerate(zip(sds, averages, strict=True)):
+    for i, n in enumerate(averages):
         k[i] += kspace.noise(sd / np.sqrt(n), 1, rng)[0]
-    complex_images = kspace.reconstruct(k)
+    after_filter = sd * kspace.noise_factor()
     return np.stack(
         [
-            averaged_magnitude(image, n, sd)
-            for image, n, sd in zip(complex_images, averages, sds, strict=True)
+            averaged_magnitude(image, n, after_filter, geometric=i > 0)
+            for i, (image, n) in enumerate(zip(kspace.reconstruct(k), averages, strict=True))
         ]
     ).astype(np.float32)
 

@@ -2,7 +2,7 @@
 
 Sources
 -------
-.. [T2] Cox & Gowland, Magn Reson Med 2010;64:1140: T2 of frontal grey matter 87/76/47 ms,
+.. [T2] Cox & Gowland, Magn Reson Med 2010;64:1440: T2 of frontal grey matter 87/76/47 ms,
    occipital grey matter 80/68/46 ms and white matter 80/71/47 ms at 1.5/3/7 T.
 .. [T1] Stanisz et al., Magn Reson Med 2005;54:507 (1.5 and 3 T); Rooney et al., Magn Reson Med
    2007;57:308 (7 T, cerebrospinal fluid).

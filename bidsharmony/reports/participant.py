@@ -211,7 +211,7 @@ def measures(document: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
             ('matrix', f'{shape}, stored as {source.get("orientation") or "n/a"}'),
             ('trace from', trace_text(summary)),
             ('brain', number(summary.get('mask_volume_ml'), digits=4, unit='ml')),
-            ('median brain b = 0', number(summary.get('robust_scale'), digits=4)),
+            ('mean tissue b = 0', number(summary.get('robust_scale'), digits=4)),
             ('noise, SNR at b = 0',
              f'{number(summary.get("noise_sigma"))}, {number(summary.get("snr_b0"))}'),
         ],

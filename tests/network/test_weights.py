@@ -66,7 +66,22 @@ def other_facts(path):
     save_file({'a': torch.zeros(1)}, path)
 
 
-@pytest.mark.parametrize('harm', [absent, cut, not_weights, huge, other_shape, other_facts])
+def no_grid(path):
+    save_weights(Harmonizer((8, 8, 8)), path, {**RECIPE, 'spacing_mm': 0})
+
+
+def wordy(path):
+    save_weights(Harmonizer((8, 8, 8)), path, {**RECIPE, 'fwhm_mm': 'two'})
+
+
+def two_widths(path):
+    save_weights(Harmonizer((8, 8, 8)), path, {**RECIPE, 'widths': [8, 8]})
+
+
+@pytest.mark.parametrize(
+    'harm',
+    [absent, cut, not_weights, huge, other_shape, other_facts, no_grid, wordy, two_widths],
+)
 def test_unusable_weights_are_refused_in_one_line(weights_file, harm):
     harm(weights_file)
     with pytest.raises(WeightsError) as caught:

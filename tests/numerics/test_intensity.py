@@ -1,4 +1,4 @@
-"""Scale is the brain's median; noise is found where it was put."""
+"""Scale is the mean of tissue; noise is found where it was put."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,20 @@ import pytest
 from bidsharmony.numerics.intensity import noise_sigma, robust_scale
 
 
-def test_robust_scale_is_the_median_in_mask():
-    """Voxels outside the mask and outliers do not count."""
-    b0 = np.array([[[1.0, 2.0, 3.0, 4.0, 1e6, 99.0]]])
-    mask = np.array([[[1, 1, 1, 1, 1, 0]]], bool)
-    assert robust_scale(b0, mask) == 3
+def test_robust_scale_is_the_tissue_mean():
+    """Fluid, voxels outside the mask and outliers do not count."""
+    tissue, fluid = np.linspace(90, 110, 201), np.full(80, 400.0)
+    b0 = np.concatenate([tissue, fluid, [1e6, 1e6], [7.0]])[None, None]
+    adc = np.concatenate([np.full(201, 0.8e-3), np.full(80, 3e-3), [0.8e-3] * 3])
+    mask = np.ones(b0.shape, bool)
+    mask[..., -1] = False
+    assert robust_scale(b0, b0 * np.exp(-1000 * adc), mask) == pytest.approx(100, rel=0.01)
+
+
+def test_robust_scale_of_a_test_object_is_its_mean():
+    """Water alone has no tissue."""
+    b0 = np.full((2, 2, 2), 50.0)
+    assert robust_scale(b0, b0 * np.exp(-2.0), b0 > 0) == 50
 
 
 @pytest.mark.parametrize(
@@ -25,7 +34,7 @@ def test_robust_scale_is_the_median_in_mask():
 def test_robust_scale_refuses(b0, mask, says):
     """No unit comes out of nothing."""
     with pytest.raises(ValueError, match=says):
-        robust_scale(np.array([[b0]]), np.array([[mask]], bool))
+        robust_scale(np.array([[b0]]), np.array([[b0]]), np.array([[mask]], bool))
 
 
 @pytest.mark.parametrize('axis', [0, 1, 2])

@@ -5,19 +5,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bidsharmony.network.inference import CANONICAL
+from bidsharmony.numerics.intensity import robust_scale
 from bidsharmony.physics.heads import draw_slab, smooth_field
 from bidsharmony.physics.pairs import (
+    CANONICAL_METADATA,
     brain_scale,
-    canonical_truth,
+    canonical_images,
     draw_pair,
     scan,
     trace_at_canonical_b,
 )
 from bidsharmony.physics.scanner import Protocol
-from bidsharmony.physics.signal import CANONICAL_CONTRAST, nominal_table
+from bidsharmony.physics.signal import CANONICAL_CONTRAST, nominal_table, tissue_signal
+from bidsharmony.physics.tissue import BRAIN_TISSUES, TISSUE_NAMES
 from tests.physics.heads import ball
 
 FOV = 128
+WHITE = TISSUE_NAMES.index('white matter')
 HEAD = ball()
 IDEAL = Protocol(CANONICAL_CONTRAST, pixel=1.0, snr=1e6, readout_decay=0.0, thickness=2.0)
 
@@ -51,13 +56,36 @@ def test_a_longer_echo_asks_for_more_gain_in_short_t2(slab, rng):
     assert pair.log_gain[white].mean() > pair.log_gain[fluid].mean() + 0.2
 
 
-def test_the_gain_keeps_the_ratio_of_the_images(slab, rng):
-    pair = scan(HEAD, slab, nominal_table(), IDEAL, rng, bias_sd=0.1)
-    inside = pair.brain > 0.99
-    both = np.exp(pair.log_gain) * pair.source
-    np.testing.assert_allclose(
-        (both[1] / both[0])[inside], (pair.source[1] / pair.source[0])[inside], rtol=1e-5
+def test_the_gain_is_canonical_over_scanner_contrast(slab, rng):
+    contrast = replace(CANONICAL_CONTRAST, field_strength=1.5, echo_time=0.1)
+    table = nominal_table()
+    pair = scan(HEAD, slab, table, replace(IDEAL, contrast=contrast), rng, 0.0, 0.0)
+    deep = slab.mean(np.eye(17)[WHITE]) > 0.99
+    for part in slab.lesions:
+        deep &= part.weight == 0
+    signal, _ = tissue_signal(table, contrast)
+    expected = np.log(brain_scale(HEAD, signal) / signal[WHITE])
+    assert np.median(pair.log_gain[deep]) == pytest.approx(expected, abs=0.03)
+
+
+def test_phase_encoding_may_run_across(slab):
+    decay = replace(IDEAL, readout_decay=3.0, pixel=2.0)
+    straight, turned = (
+        scan(HEAD, slab, nominal_table(), p, np.random.default_rng(0), 0.0, 0.0).source[0]
+        for p in (decay, replace(decay, turned=True))
     )
+    edges = [[np.abs(np.diff(i, axis=axis)).sum() for axis in (0, 1)] for i in (straight, turned)]
+    # blurred along rows, then along columns
+    assert edges[0][0] < edges[1][0]
+    assert edges[0][1] > edges[1][1]
+
+
+def test_canonical_pairs_only_ask_for_the_unit():
+    pair = draw_pair([HEAD], np.random.default_rng(2), canonical_chance=1.0)
+    np.testing.assert_allclose(np.exp(pair.log_gain) * pair.source, pair.target, rtol=1e-4)
+    assert np.ptp(pair.log_gain) == 0
+    assert pair.metadata['EchoTime'] == CANONICAL['EchoTime']
+    assert {key: CANONICAL_METADATA[key] for key in CANONICAL} == CANONICAL
 
 
 def test_lesions_change_what_they_say(slab):
@@ -78,7 +106,7 @@ def test_lesions_change_what_they_say(slab):
 
 
 def test_truth_has_the_canonical_unit(slab):
-    truth = canonical_truth(slab, nominal_table(), fwhm=0.01)
+    truth = canonical_images(slab, nominal_table())
     white = (slab.mean(np.eye(17)[1]) > 0.99) & (sum(p.weight for p in slab.lesions) == 0)
     assert np.median(truth[0][white]) == pytest.approx(1, abs=0.05)
 
@@ -101,9 +129,12 @@ def test_gaussian_diffusion_is_carried_exactly(b_value):
     )
 
 
-def test_brain_scale_is_the_median(rng):
-    values, counts = np.array([3.0, 1.0, 2.0]), np.array([5, 7, 9])
-    assert brain_scale(counts, values) == np.median(np.repeat(values, counts))
+def test_brain_scale_is_that_of_inference():
+    signal, _ = tissue_signal(nominal_table(), CANONICAL_CONTRAST)
+    weighted, _ = tissue_signal(nominal_table(), CANONICAL_CONTRAST, 1000.0)
+    mask = BRAIN_TISSUES[HEAD.codes]
+    scale = robust_scale(signal[HEAD.codes], weighted[HEAD.codes], mask)
+    assert brain_scale(HEAD, signal) == pytest.approx(scale)
 
 
 @pytest.mark.parametrize('order', [1, 3])
