@@ -22,9 +22,7 @@ from bidsharmony.interfaces.volumes import (
     load_volume,
     save_volume,
 )
-
-B_CANONICAL = 1000.0
-"""b-value of the canonical trace-weighted image (s/mm2)."""
+from bidsharmony.numerics.gradients import B_CANONICAL
 
 
 class _MeanB0Input(BaseInterfaceInputSpec):

@@ -23,6 +23,9 @@ B_NEAR_CANONICAL = (800.0, 1200.0)
 
 DIRECTIONS_OF_A_TENSOR = 6
 
+VOXELS_AT_ONCE = 20_000
+"""Voxels whose tensors are fitted together."""
+
 FIELD_OF_VIEW = 230.0
 """Longest side of a head's usual field of view, where the voxel size is not given (mm)."""
 
@@ -189,6 +192,8 @@ def trace_weighted(
 ) -> TraceImage:
     """Make the image S0 exp(-b MD), which no choice of directions can turn.
 
+    S0 is the mean b=0 as it is; where its b-value is not quite 0, both images carry that.
+
     MD comes from a tensor (weighted least squares) in the dilated mask where the shell nearest
     b=1000 has six usable directions; else, and outside, it is the mean over the directions of
     -ln(S_i / S0) / b_i, which is their geometric mean. The arithmetic mean of the images would
@@ -275,9 +280,14 @@ def _tensor_md(
         bvecs=np.concatenate([np.zeros((1, 3)), directions[ixs]]),
         b0_threshold=0,
     )
-    signal = _floored(series[inside][:, ixs], s0[:, None], bvals[ixs]) / s0[:, None]
     model = TensorModel(table, fit_method='WLS')
-    return model.fit(np.concatenate([np.ones((len(s0), 1)), signal], axis=1)).md
+    md, voxels = np.empty(len(s0)), np.flatnonzero(inside)
+    for start in range(0, len(s0), VOXELS_AT_ONCE):  # memory does not grow with the volume
+        part = slice(start, start + VOXELS_AT_ONCE)
+        places = np.unravel_index(voxels[part], inside.shape)
+        signal = _floored(series[places][:, ixs], s0[part, None], bvals[ixs]) / s0[part, None]
+        md[part] = model.fit(np.concatenate([np.ones((len(signal), 1)), signal], axis=1)).md
+    return md
 
 
 def _floored(signal: np.ndarray, s0: np.ndarray, b: float) -> np.ndarray:
