@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bidsharmony.bids.names import LABEL, Name, parse_name, why_not_selected
+from bidsharmony.bids.names import LABEL, Name, output_stem, parse_name, why_not_selected
 from bidsharmony.bids.records import (
     BIDSError,
     Collection,
@@ -131,6 +131,7 @@ def collect_dwi(
         search.participant(root / f'sub-{label}')
     if labels == here:
         search.lost_participants()
+    search.shared_outputs()
     for key, wanted in (('session', search.session_id), ('run', search.run_id)):
         present = search.seen[key]
         bare = {label.lstrip('0') for label in present} if key == 'run' else present
@@ -194,6 +195,19 @@ class _Search:
                     'the folder of this participant is a link to nothing. Fetch it or remove it.'
                 )
                 self.refused.append(Refused(folder / 'dwi', reason))
+
+    def shared_outputs(self) -> None:
+        """Refuse runs whose outputs would overwrite each other."""
+        rivals: dict[str, list[DwiRun]] = {}
+        for run in self.runs:
+            rivals.setdefault(output_stem(run.image), []).append(run)
+        self.runs = [runs[0] for runs in rivals.values() if len(runs) == 1]
+        for runs in rivals.values():
+            for run in runs if len(runs) > 1 else ():
+                others = ' and '.join(other.image.name for other in runs if other is not run)
+                reason = f'its outputs would have the same names as those of {others}.'
+                remedy = 'Choose one with --bids-filter-file.'
+                self.refused.append(Refused(run.image, f'{reason} {remedy}'))
 
     def _no_run(self, name: Name) -> str:
         """Say why a well-named image is not taken for a run; '' if it is."""

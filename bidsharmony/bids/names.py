@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bidsharmony.bids.records import BIDSError
@@ -26,8 +27,10 @@ ENTITIES = (
 )
 """What a filter may ask for."""
 
-LABEL = re.compile(r'[A-Za-z0-9+]+')
-"""What a label may hold (the ``+`` since BIDS 1.10)."""
+LABEL = re.compile(r'[A-Za-z0-9]+')
+"""What a label may hold (not the ``+`` of BIDS 1.10: labels become names of pages and graphs)."""
+
+_ENDING = re.compile(rf'(_desc-{LABEL.pattern})?_dwi$')
 
 INDICES = {'run', 'echo', 'chunk'}
 """Entities that are numbers: ``run-1`` and ``run-01`` are the same."""
@@ -79,6 +82,17 @@ def parse_name(filename: str) -> Name:
             raise BIDSError(f'its name has {key} twice. Rename it')
         entities[key] = label
     return Name(entities, suffix, dot + extension)
+
+
+def output_stem(image: Path) -> str:
+    """Give the start of every output's name: the input's entities, but for its ``desc-``.
+
+    Examples
+    --------
+    >>> output_stem(Path('sub-01/dwi/sub-01_space-ACPC_desc-preproc_dwi.nii.gz'))
+    'sub-01_space-ACPC'
+    """
+    return _ENDING.sub('', image.name.split('.')[0])
 
 
 def same_label(key: str, label: str, wanted: Any) -> bool:

@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from bidsharmony.interfaces.names import output_stem
+from bidsharmony.bids.names import output_stem
 from bidsharmony.supervise.finish import finish
 from bidsharmony.supervise.marker import (
     file_sha256,

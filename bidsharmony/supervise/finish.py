@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from bidsharmony.interfaces.names import output_stem
+from bidsharmony.bids.names import output_stem
 from bidsharmony.reports.participant import write_participant_page
 from bidsharmony.supervise.marker import (
     file_sha256,

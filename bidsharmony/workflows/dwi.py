@@ -8,8 +8,8 @@ from typing import Any
 from nipype.pipeline.engine import Node, Workflow
 
 from bidsharmony.bids import bids_uri
+from bidsharmony.bids.names import output_stem
 from bidsharmony.interfaces.inputs import CheckedRun
-from bidsharmony.interfaces.names import output_stem
 from bidsharmony.interfaces.qc import MeasureRun
 from bidsharmony.interfaces.sidecars import public_sidecar, scanner_facts, zero_filling
 from bidsharmony.interfaces.summary import BrainMask, MeanB0, TraceWeighted

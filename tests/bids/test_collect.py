@@ -78,6 +78,11 @@ def test_inheritance_takes_the_nearest_and_merges_top_down(tmp_path):
         ({RUN: '', 'sub-01/dwi/sub-01_dwi.json': Path('/etc/hostname')}, 'out of the dataset'),
         ({RUN: '', 'sub-01/dwi/sub-01_dwi.bval': Path('gone')}, 'sub-01_dwi.bval is a link'),
         ({'sub-01': Path('gone')}, 'link to nothing'),
+        ({'sub-01/dwi/sub-01_acq-a+b_dwi.nii.gz': ''}, "'acq-a+b'"),
+        (
+            {RUN: '', RUN.replace('_dwi', '_desc-preproc_dwi'): ''},
+            'the same names as those of sub-01_',
+        ),
     ],
 )
 def test_refused_alone(tmp_path, files, said):

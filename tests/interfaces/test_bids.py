@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from bidsharmony.bids.names import output_stem
 from bidsharmony.interfaces.bids import DerivativesDataSink
-from bidsharmony.interfaces.names import output_stem
 
 STEMS = {
     'sub-01_dwi.nii.gz': 'sub-01',
     'sub-01_ses-a_acq-x_dir-AP_run-02_dwi.nii.gz': 'sub-01_ses-a_acq-x_dir-AP_run-02',
     'sub-01_space-ACPC_desc-preproc_dwi.nii.gz': 'sub-01_space-ACPC',
     'sub-01_foo-1_res-2_den-3_chunk-1_dwi.nii': 'sub-01_foo-1_res-2_den-3_chunk-1',
-    'sub-01_dir-AP_acq-b+c_dwi.nii.gz': 'sub-01_dir-AP_acq-b+c',
+    'sub-01_dir-AP_acq-b_dwi.nii.gz': 'sub-01_dir-AP_acq-b',
 }
 
 
