@@ -139,15 +139,14 @@ def qc(
         },
         'sidecar': {
             'used': {
-                'EchoTime': 0.089,
-                'RepetitionTime': 8.4,
                 'MagneticFieldStrength': field,
-                'PhaseEncodingDirection': 'j-',
+                'EchoTime': 0.089,
                 'BValue': 1000.0,
-                'AcquiredPixel': 2.0,
                 'SliceThickness': 2.2,
+                'AcquiredPixel': 2.0,
             },
-            'missing': ['TotalReadoutTime', 'PartialFourier'],
+            'missing': ['RepetitionTime'],
+            'derived': ['AcquiredPixel'],
         },
         'summary': {
             'trace_method': 'tensor',

@@ -22,7 +22,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bidsharmony.interfaces.sidecars import reported_facts
+from bidsharmony.interfaces.sidecars import reported_facts, scanner_facts
 from bidsharmony.interfaces.volumes import load_mask, load_volume
 
 QC_VERSION = 1
@@ -131,11 +131,15 @@ class MeasureRun(SimpleInterface):
         """Put every number in its place."""
         run, network = self.inputs.run, self.inputs.network_facts
         trace, bias = self.inputs.trace_facts, self.inputs.bias_facts
+        source = run['input']
+        told = scanner_facts(
+            run['sidecar'], source['shape'][:3], source['zooms'], source['slice_axis']
+        )
         return rounded(
             {
                 'version': QC_VERSION,
                 **{key: run[key] for key in ('run', 'subject', 'session', 'scanner', 'input')},
-                'sidecar': reported_facts(run['sidecar']),
+                'sidecar': reported_facts(told, trace['b_acquired']),
                 'summary': {
                     **trace,
                     'robust_scale': network['robust_scale'],

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+from bidsharmony.reports.facts import DISPLAYED_KEYS
 
 PLAUSIBLE = {
     'MagneticFieldStrength': (0.05, 12.0),  # T
@@ -14,49 +17,43 @@ PLAUSIBLE = {
 }
 """BIDS unit ranges: outside of them a number is in another unit, or wrong."""
 
-CARRIED = (
-    'Manufacturer',
-    'ManufacturersModelName',
+NUMBERS = (
     'MagneticFieldStrength',
-    'MRAcquisitionType',
-    'ScanningSequence',
-    'SequenceVariant',
     'EchoTime',
     'RepetitionTime',
     'FlipAngle',
     'SliceThickness',
     'SpacingBetweenSlices',
-    'SliceTiming',
-    'SliceEncodingDirection',
     'MultibandAccelerationFactor',
     'ParallelReductionFactorInPlane',
-    'ParallelAcquisitionTechnique',
     'PartialFourier',
-    'PartialFourierDirection',
-    'PhaseEncodingDirection',
     'EffectiveEchoSpacing',
     'TotalReadoutTime',
     'DwellTime',
-    'ReceiveCoilName',
-    'NonlinearGradientCorrection',
 )
-"""What later programs need. Names, dates, serial numbers and free text are not among them."""
+"""Keys that hold one number in BIDS."""
 
-EXTRA = ('BaseResolution', 'AcquisitionMatrixPE', 'CanonicalResolutionFWHM')
-"""Read to find the acquired pixel, and not written again."""
-
-REPORTED = (
+TEXTS = (
     'Manufacturer',
     'ManufacturersModelName',
-    'MagneticFieldStrength',
-    'EchoTime',
-    'RepetitionTime',
-    'SliceThickness',
-    'PartialFourier',
+    'MRAcquisitionType',
+    'ScanningSequence',
+    'SequenceVariant',
+    'SliceEncodingDirection',
+    'ParallelAcquisitionTechnique',
+    'PartialFourierDirection',
     'PhaseEncodingDirection',
-    'TotalReadoutTime',
 )
-"""What the page lists as present or missing."""
+"""Keys that hold a short text in BIDS, or a list of them."""
+
+CARRIED = (*NUMBERS, *TEXTS, 'SliceTiming', 'NonlinearGradientCorrection')
+"""What later programs need. Names, dates, serial numbers and free text are not among them."""
+
+EXTRA = ('BaseResolution', 'AcquisitionMatrixPE', 'CanonicalResolutionFWHM', 'PhaseEncodingAxis')
+"""Read to find the acquired pixel, and not written again."""
+
+TOLD = tuple(DISPLAYED_KEYS)
+"""What the network is told of a scan, and what the page lists as used or missing."""
 
 ACQUIRED = ('EchoTime', 'RepetitionTime', 'MagneticFieldStrength')
 
@@ -64,14 +61,18 @@ UNINTERPOLATED = 1.4
 """Scanners interpolate to about 1 mm; at this voxel size (mm) and above they rarely do."""
 
 _MATRIX_KEYS = EXTRA[:2]
-_MAX_TEXT = 200
+_TEXT = re.compile(r'[\w .,\\/()+-]{1,64}')
+_ABSOLUTE_PATH = re.compile(r'(?<![\w)])[/\\]')
 
 
 class ScannerFacts(NamedTuple):
-    """Hold what the network is told, and what had to be left out (one sentence each)."""
+    """Hold what the network is told, what had to be left out (one sentence each), and which
+    of it the image header gave, not the sidecar.
+    """
 
     metadata: dict[str, float]
     warnings: tuple[str, ...]
+    derived: tuple[str, ...] = ()
 
 
 def number(value: Any) -> float | None:
@@ -114,9 +115,25 @@ def acquired_pixel(
     for key in _MATRIX_KEYS:
         matrix = number(sidecar.get(key))
         if matrix and matrix >= 16:
-            field_of_view = max(shape[first] * zooms[first], shape[second] * zooms[second])
-            return max(field_of_view / matrix, pixel)
+            along = phase_axis(sidecar) if key == 'AcquisitionMatrixPE' else None
+            axes = (along,) if along in (first, second) else (first, second)
+            return max(max(shape[ix] * zooms[ix] for ix in axes) / matrix, pixel)
     return pixel if pixel >= UNINTERPOLATED else None
+
+
+def phase_axis(sidecar: Mapping[str, Any]) -> int | None:
+    """Find the image axis of the phase encoding, or None where the sidecar does not say.
+
+    Examples
+    --------
+    >>> phase_axis({'PhaseEncodingDirection': 'j-'}), phase_axis({'PhaseEncodingAxis': 'i'})
+    (1, 0)
+    """
+    for key in ('PhaseEncodingDirection', 'PhaseEncodingAxis'):
+        value = sidecar.get(key)
+        if isinstance(value, str) and re.fullmatch('[ijk]-?', value):
+            return 'ijk'.index(value[0])
+    return None
 
 
 def scanner_facts(
@@ -139,15 +156,22 @@ def scanner_facts(
         if value is not None and low <= value <= high:
             metadata[key] = value
         elif key in sidecar:
+            # text may hold anything, so only a number is repeated
+            found = 'no number' if value is None else f'{value:g}'
             warnings.append(
-                f'{key} is {_short(sidecar[key])} in the sidecar, which is no value in BIDS '
-                'units: taken as missing.'
+                f'{key} is {found} in the sidecar, which is no value in BIDS units: '
+                'taken as missing.'
             )
-    metadata.setdefault('SliceThickness', float(zooms[axis]))
+    derived = []
+    if 'SliceThickness' not in metadata:
+        metadata['SliceThickness'] = float(zooms[axis])
+        derived.append('SliceThickness')
     pixel = acquired_pixel(sidecar, shape, zooms, axis)
     if pixel is not None:
         metadata['AcquiredPixel'] = pixel
-    return ScannerFacts(metadata, tuple(warnings))
+        if pixel == acquired_pixel({}, shape, zooms, axis):
+            derived.append('AcquiredPixel')
+    return ScannerFacts(metadata, tuple(warnings), tuple(derived))
 
 
 def zero_filling(
@@ -174,26 +198,35 @@ def public_sidecar(sidecar: Mapping[str, Any]) -> dict[str, Any]:
     >>> public_sidecar({'EchoTime': 0.07, 'DeviceSerialNumber': '12345'})
     {'EchoTime': 0.07}
     """
-    return {key: _plain(sidecar[key]) for key in (*CARRIED, *EXTRA) if key in sidecar}
+    return _plain(sidecar, (*CARRIED, *EXTRA))
 
 
-def reported_facts(sidecar: Mapping[str, Any]) -> dict[str, Any]:
-    """Split the facts that matter into those the sidecar gives and those it lacks.
+def reported_facts(facts: ScannerFacts, b_value: float) -> dict[str, Any]:
+    """Split what the network can be told into what it was told and what it was not.
+
+    Parameters
+    ----------
+    facts : ScannerFacts
+    b_value : s/mm2
+        of the shell that the trace image came from
 
     Examples
     --------
-    >>> facts = reported_facts({'EchoTime': 0.07})
-    >>> facts['used'], facts['missing'][0]
-    ({'EchoTime': 0.07}, 'Manufacturer')
+    >>> told = reported_facts(ScannerFacts({'EchoTime': 0.07}, ()), 1000.0)
+    >>> told['used'], told['missing'][:2]
+    ({'EchoTime': 0.07, 'BValue': 1000.0}, ['MagneticFieldStrength', 'RepetitionTime'])
     """
-    used = {key: _plain(sidecar[key]) for key in REPORTED if key in sidecar}
-    return {'used': used, 'missing': [key for key in REPORTED if key not in used]}
+    entered = {**facts.metadata, 'BValue': b_value}
+    return {
+        'used': {key: entered[key] for key in TOLD if key in entered},
+        'missing': [key for key in TOLD if key not in entered],
+        'derived': list(facts.derived),
+    }
 
 
 def series_sidecar(sidecar: Mapping[str, Any], sources: list[str]) -> dict[str, Any]:
     """Describe the harmonized series: the scanner's facts, since it still holds its data."""
-    carried = {key: _plain(sidecar[key]) for key in CARRIED if key in sidecar}
-    return {**carried, **_derived(sources), 'Units': 'arbitrary'}
+    return {**_plain(sidecar, CARRIED), **_derived(sources), 'Units': 'arbitrary'}
 
 
 def canonical_sidecar(
@@ -217,7 +250,7 @@ def canonical_sidecar(
     """
     return {
         **{key: canonical[key] for key in ACQUIRED if key in canonical},
-        **{f'Acquired{key}': _plain(sidecar[key]) for key in ACQUIRED if key in sidecar},
+        **{f'Acquired{key}': value for key, value in _plain(sidecar, ACQUIRED).items()},
         **_derived(sources),
         'CanonicalResolutionFWHM': fwhm_mm,
         'Extrapolated': extrapolated,
@@ -240,16 +273,36 @@ def _derived(sources: list[str]) -> dict[str, Any]:
     return {'Sources': list(sources), 'SkullStripped': False}
 
 
-def _plain(value: Any) -> Any:
-    """Pass on numbers, booleans, short text and flat lists of them; nothing else."""
+def _plain(sidecar: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    """Pass on these keys where the value is of the kind that BIDS asks for."""
+    found = {key: _value(key, sidecar.get(key)) for key in keys}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _value(key: str, value: Any) -> Any:
+    """Return a value as it was, or None where it is not of its key's kind.
+
+    Examples
+    --------
+    >>> _value('EchoTime', 0.07), _value('EchoTime', '0.07'), _value('ScanningSequence', 'SE/EP')
+    (0.07, None, 'SE/EP')
+    """
+    if key == 'NonlinearGradientCorrection':
+        return value if isinstance(value, bool) else None
+    if key == 'SliceTiming':
+        whole = isinstance(value, list) and all(number(item) is not None for item in value)
+        return list(value) if whole else None
+    if key not in (*TEXTS, 'PhaseEncodingAxis'):
+        return None if number(value) is None else value
     if isinstance(value, list):
-        return [_plain(item) for item in value if not isinstance(item, (list, dict))]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value if isinstance(value, (bool, int, float)) else _short(value)
+        return value if value and all(_harmless(item) for item in value) else None
+    return value if _harmless(value) else None
 
 
-def _short(value: Any) -> str:
-    """Write a value in one short printable line."""
-    text = ''.join(char if char.isprintable() else ' ' for char in str(value)).strip()
-    return text[:_MAX_TEXT]
+def _harmless(text: Any) -> bool:
+    """Tell short plain text from sentences, paths and control characters."""
+    return (
+        isinstance(text, str)
+        and _TEXT.fullmatch(text) is not None
+        and _ABSOLUTE_PATH.search(text) is None
+    )

@@ -2,58 +2,45 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bidsharmony.reports.page import number
 
-# An allow-list: serial numbers, dates, names and institutions stay out by not being listed.
+# What the network is told. An allow-list: serial numbers, dates, names and institutions stay out
+# by not being listed.
 DISPLAYED_KEYS = {
     'MagneticFieldStrength': ('field strength', 'T'),
     'EchoTime': ('echo time', 's'),
     'RepetitionTime': ('repetition time', 's'),
-    'InversionTime': ('inversion time', 's'),
-    'FlipAngle': ('flip angle', 'degrees'),
     'BValue': ('b-value', 's/mm²'),
-    'AcquiredPixel': ('acquired pixel', 'mm'),
     'SliceThickness': ('slice thickness', 'mm'),
-    'SpacingBetweenSlices': ('spacing between slices', 'mm'),
-    'PartialFourier': ('partial Fourier', ''),
-    'ParallelReductionFactorInPlane': ('in-plane acceleration', ''),
-    'MultibandAccelerationFactor': ('multiband factor', ''),
-    'EffectiveEchoSpacing': ('effective echo spacing', 's'),
-    'TotalReadoutTime': ('total readout time', 's'),
-    'PixelBandwidth': ('pixel bandwidth', 'Hz'),
-    'PhaseEncodingDirection': ('phase-encoding direction', ''),
+    'AcquiredPixel': ('acquired pixel', 'mm'),
 }
-DIRECTION = re.compile(r'[ijk]-?')
+FROM_HEADER = ', from the image header'
 
 
-def used_facts(used: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """List (BIDS key, name, value with unit) of the sidecar keys that were used.
+def used_facts(used: Mapping[str, Any], derived: Sequence[Any] = ()) -> list[tuple[str, str, str]]:
+    """List (BIDS key, name, value with unit) of what the network was told.
 
-    Keys that are not on the allow-list, and values that are not numbers (or a phase-encoding
-    direction), are left out.
+    Keys that are not on the allow-list, and values that are not numbers, are left out.
 
     Examples
     --------
-    >>> used_facts({'EchoTime': 0.089, 'DeviceSerialNumber': '4711', 'FlipAngle': 'Dr Who'})
+    >>> used_facts({'EchoTime': 0.089, 'DeviceSerialNumber': '4711', 'BValue': 'Dr Who'})
     [('EchoTime', 'echo time', '0.089 s')]
+    >>> used_facts({'SliceThickness': 4}, ['SliceThickness'])[0][2]
+    '4 mm, from the image header'
     """
-    facts = []
-    for key, (name, unit) in DISPLAYED_KEYS.items():
-        value = used.get(key)
-        if isinstance(value, str) and key == 'PhaseEncodingDirection':
-            if DIRECTION.fullmatch(value):
-                facts.append((key, name, value))
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            facts.append((key, name, number(value, digits=4, unit=unit)))
-    return facts
+    return [
+        (key, name, number(used[key], digits=4, unit=unit) + FROM_HEADER * (key in derived))
+        for key, (name, unit) in DISPLAYED_KEYS.items()
+        if isinstance(used.get(key), int | float) and not isinstance(used[key], bool)
+    ]
 
 
 def missing_facts(missing: Sequence[Any]) -> list[tuple[str, str]]:
-    """List (BIDS key, name) of the displayed keys that the sidecar lacked.
+    """List (BIDS key, name) of what the network could not be told.
 
     Examples
     --------

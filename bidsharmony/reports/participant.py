@@ -15,7 +15,7 @@ CHANNEL_CAPTIONS = {
     'b0': (
         'b = 0',
         'b = 0 at the window printed in its title bar, the same before and after. Before: in '
-        'units of the median brain signal. After: in the canonical unit (white matter = 1).',
+        'units of the mean tissue signal. After: in the canonical unit (white matter = 1).',
     ),
     'trace': (
         'trace-weighted',
@@ -30,7 +30,7 @@ MAP_CAPTIONS = {
     ),
     'gain': (
         'map of the gain',
-        'Gain that multiplied every volume, in canonical unit per median brain signal. Smooth '
+        'Gain that multiplied every volume, in canonical unit per mean tissue signal. Smooth '
         'and free of noise; anatomy shows where tissue contrast was moved.',
     ),
 }
@@ -55,6 +55,7 @@ def write_participant_page(
     version: str,
     *,
     refused: Iterable[tuple[str, str]] = (),
+    failed: Iterable[tuple[str, str]] = (),
 ) -> Path:
     """Write ``sub-<subject>.html`` into ``out_dir``.
 
@@ -74,6 +75,8 @@ def write_participant_page(
     version : str
     refused : iterable of (relative image, reason)
         runs that could not be used
+    failed : iterable of (relative image, reason)
+        runs that were begun and not finished
 
     Returns
     -------
@@ -95,6 +98,7 @@ def write_participant_page(
         version=version,
         runs=[run_view(document, figures_dir) for document in documents],
         left_out=[
+            *((str(name), 'failed', str(reason)) for name, reason in failed),
             *((str(name), 'refused', str(reason)) for name, reason in refused),
             *((str(name), 'skipped', str(reason)) for name, reason in skipped),
         ],
@@ -131,11 +135,11 @@ def run_view(document: Mapping[str, Any], figures_dir: Path) -> dict[str, Any]:
         'channels': channels,
         'maps': panels(maps),
         'charts': panels(CHART_CAPTIONS),
-        'guarantee': guarantee_view(document.get('guarantee')),
+        'guarantee': guarantee_view(part(document, 'guarantee')),
         'warnings': [str(text) for text in document.get('warnings') or ()],
         'notes': [str(text) for text in document.get('notes') or ()],
         'measures': measures(document),
-        'used': used_facts(part(sidecar, 'used')),
+        'used': used_facts(part(sidecar, 'used'), sidecar.get('derived') or ()),
         'missing': missing_facts(sidecar.get('missing') or ()),
     }
 
@@ -155,7 +159,7 @@ def tags(document: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def guarantee_view(guarantee: Mapping[str, Any] | None) -> dict[str, str]:
+def guarantee_view(guarantee: Mapping[str, Any]) -> dict[str, str]:
     """Say whether S_b/S_0 stayed what it was.
 
     Examples
@@ -166,12 +170,6 @@ def guarantee_view(guarantee: Mapping[str, Any] | None) -> dict[str, str]:
     >>> guarantee_view({'max_ratio_change': float('nan'), 'limit': 1e-6})['css']
     'bad'
     """
-    if not isinstance(guarantee, Mapping):
-        return {
-            'css': '',
-            'headline': 'No harmonized series.',
-            'text': 'Only the canonical images were written, so there is no ratio to compare.',
-        }
     change, limit = guarantee.get('max_ratio_change'), guarantee.get('limit')
     kept = (
         isinstance(change, int | float)

@@ -81,16 +81,107 @@ def test_impossible_numbers_count_as_missing(key, value, known):
     assert facts.metadata['SliceThickness'] == 3.0
 
 
-def test_values_are_made_plain():
-    """Nested, endless and unprintable values do not pass."""
-    made = sidecars.public_sidecar(
-        {
-            'ReceiveCoilName': 'a\x1b[31m' + 'b' * 999,
-            'SliceTiming': [0.0, {'x': 1}, 1.5],
-            'FlipAngle': float('nan'),
-        }
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('EchoTime', None),
+        ('EchoTime', '0.08'),
+        ('EchoTime', [0.08]),
+        ('EchoTime', {'a': 1}),
+        ('EchoTime', True),
+        ('FlipAngle', float('nan')),
+        ('SliceTiming', [0.0, None, 1.5]),
+        ('SliceTiming', 1.5),
+        ('NonlinearGradientCorrection', 'yes'),
+        ('Manufacturer', None),
+        ('Manufacturer', 3),
+        ('Manufacturer', 'a\x1b[31m'),
+        ('Manufacturer', 'b' * 65),
+        ('Manufacturer', '/data/jdoe'),
+        ('ManufacturersModelName', 'Prisma (\\\\host/jdoe)'),
+        ('ScanningSequence', ['SE', '/data/jdoe']),
+        ('ScanningSequence', {'a': 'SE'}),
+        ('ReceiveCoilName', 'Dr Who Hospital /data/jdoe'),
+    ],
+)
+def test_values_of_another_kind_are_dropped(key, value):
+    """What BIDS would not take, and free text, reach no output."""
+    assert sidecars.public_sidecar({key: value}) == {}
+    assert key not in sidecars.series_sidecar({key: value}, SOURCES)
+    canonical = sidecars.canonical_sidecar(
+        {key: value}, SOURCES, canonical=CANONICAL, fwhm_mm=2.0, extrapolated=False
     )
-    assert '\x1b' not in made['ReceiveCoilName']
-    assert len(made['ReceiveCoilName']) <= 200
-    assert made['SliceTiming'] == [0.0, 1.5]
-    assert made['FlipAngle'] == 'nan'
+    assert f'Acquired{key}' not in canonical
+
+
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('EchoTime', 0.08),
+        ('MagneticFieldStrength', 3),
+        ('SliceTiming', [0.0, 1.5]),
+        ('NonlinearGradientCorrection', False),
+        ('ManufacturersModelName', 'Signa HDxt (2, b) +1.0'),
+        ('ScanningSequence', 'EP\\SE'),
+        ('ScanningSequence', ['EP', 'SE']),
+        ('PhaseEncodingDirection', 'j-'),
+    ],
+)
+def test_values_of_their_kind_are_carried(key, value):
+    """Numbers, flags and short names pass as they are."""
+    assert sidecars.public_sidecar({key: value}) == {key: value}
+
+
+def test_warnings_repeat_no_text():
+    """A field that holds text may hold anything."""
+    facts = sidecars.scanner_facts({'EchoTime': 'Doe^Jane'}, (9, 9, 9), (2.0, 2.0, 3.0), 2)
+    assert 'no number' in facts.warnings[0]
+    assert 'Doe' not in facts.warnings[0]
+
+
+def test_told_is_what_the_network_takes():
+    """The page lists each condition of the network, and nothing else."""
+    from bidsharmony.network.model import CONDITIONS
+
+    assert tuple(key for key, *_ in CONDITIONS) == sidecars.TOLD
+
+
+@pytest.mark.parametrize(
+    ('sidecar', 'used', 'missing', 'derived'),
+    [
+        ({'EchoTime': 80}, {}, {'EchoTime'}, {'SliceThickness', 'AcquiredPixel'}),
+        ({'PartialFourier': 0.75}, {}, {'EchoTime'}, {'SliceThickness', 'AcquiredPixel'}),
+        ({'SliceThickness': 2.5}, {'SliceThickness': 2.5}, set(), {'AcquiredPixel'}),
+        ({'BaseResolution': 48}, {'AcquiredPixel': 2.5}, set(), {'SliceThickness'}),
+    ],
+)
+def test_used_is_what_entered(sidecar, used, missing, derived):
+    """A value that counts as missing is not used, and what was worked out is marked."""
+    facts = sidecars.scanner_facts(sidecar, (60, 60, 9), (2.0, 2.0, 3.0), 2)
+    told = sidecars.reported_facts(facts, 900.0)
+    assert told['used'].items() >= {'BValue': 900.0, **used}.items()
+    assert set(told['used']).isdisjoint(told['missing'])
+    assert {*told['used'], *told['missing']} == set(sidecars.TOLD)
+    assert set(told['missing']) >= missing
+    assert set(told['derived']) == derived
+    public = sidecars.public_sidecar(sidecar)
+    again = sidecars.scanner_facts(public, (60, 60, 9), (2.0, 2.0, 3.0), 2)
+    assert again.metadata == facts.metadata
+
+
+@pytest.mark.parametrize(
+    ('sidecar', 'pixel'),
+    [
+        ({}, 4.0),
+        ({'PhaseEncodingDirection': 'i-'}, 4.0),
+        ({'PhaseEncodingDirection': 'j'}, 3.0),
+        ({'PhaseEncodingAxis': 'j'}, 3.0),
+        ({'PhaseEncodingAxis': 'k'}, 4.0),
+        ({'PhaseEncodingDirection': 3}, 4.0),
+    ],
+)
+def test_the_phase_encode_matrix_covers_its_own_axis(sidecar, pixel):
+    """A rectangular field of view has fewer lines than columns."""
+    sidecar = {'AcquisitionMatrixPE': 60, **sidecar}
+    found = sidecars.acquired_pixel(sidecar, (120, 90, 30), (2.0, 2.0, 4.0), 2)
+    assert found == pytest.approx(pixel)

@@ -115,9 +115,3 @@ def test_private_keys_are_not_displayed():
     assert used_facts(PRIVATE) == []
     assert missing_facts(list(PRIVATE)) == []
     assert used_facts(dict.fromkeys(DISPLAYED_KEYS, 'Doe^Jane')) == []
-
-
-@pytest.mark.parametrize('value', ['j', 'j-', 'i', 'k-'])
-def test_phase_encoding_direction_is_displayed(value):
-    """The one text that is shown has eight possible values."""
-    assert used_facts({'PhaseEncodingDirection': value})[0][2] == value

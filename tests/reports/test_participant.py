@@ -9,6 +9,7 @@ from tests.reports.pages import PAYLOADS, Page, faults
 from tests.synthetic_runs import qc, write_run
 
 REFUSED = [('sub-01/dwi/sub-01_acq-x_dwi.nii.gz', '5 b-values for 6 volumes')]
+FAILED = [('sub-01/dwi/sub-01_acq-y_dwi.nii.gz', 'the fit did not end')]
 SKIPPED = [('sub-01/dwi/sub-01_ADC.nii.gz', 'a map, not a series')]
 
 
@@ -20,7 +21,9 @@ def finished(tmp_path_factory):
         write_run(out_dir, qc('01', 'avanto', session='a'), 'avanto', n_slices=2),
         write_run(out_dir, qc('01', 'prisma', session='b'), 'prisma', figures=False),
     ]
-    page = write_participant_page(out_dir, '01', files, SKIPPED, '1.2.3', refused=REFUSED)
+    page = write_participant_page(
+        out_dir, '01', files, SKIPPED, '1.2.3', refused=REFUSED, failed=FAILED
+    )
     return out_dir, files, page
 
 
@@ -49,11 +52,21 @@ def test_page_shows_what_a_reader_needs(finished):
     for text in (
         'Siemens Avanto 1.5 T', '3 at b = 0', '30 at b = 1000',
         'Diffusion contrast kept.', '1.13e-07 (limit 1e-06) over 164,050 voxels',
-        'echo time 0.089 s', 'PartialFourier', 'motion, eddy currents',
+        'echo time 0.089 s', '2 mm, from the image header', 'RepetitionTime',
+        'motion, eddy currents',
         '1 volume with b = 1.25 counted as b = 0', 'bidsharmony 1.2.3',
         *REFUSED[0], *SKIPPED[0], 'abstract of Wada', 'N4',
     ):  # fmt: skip
         assert text in words, text
+
+
+@pytest.mark.parametrize(
+    ('outcome', 'rows'), [('failed', FAILED), ('refused', REFUSED), ('skipped', SKIPPED)]
+)
+def test_what_is_left_out_has_its_outcome(finished, outcome, rows):
+    """A crash is no refusal, and a map is neither."""
+    (name, reason) = rows[0]
+    assert f'{name} {outcome} {reason}' in Page(finished[2].read_text()).words
 
 
 def test_before_and_after_are_toggled_without_script(finished):
@@ -81,7 +94,9 @@ def test_page_has_the_same_bytes_again(finished):
     """No date, no order of files, no path in it."""
     out_dir, files, page = finished
     content = page.read_bytes()
-    write_participant_page(out_dir, '01', files[::-1], SKIPPED, '1.2.3', refused=REFUSED)
+    write_participant_page(
+        out_dir, '01', files[::-1], SKIPPED, '1.2.3', refused=REFUSED, failed=FAILED
+    )
     assert page.read_bytes() == content
     assert str(out_dir) not in content.decode()
 
@@ -116,7 +131,7 @@ def test_missing_parts_are_no_error(page_of, tmp_path, key, value):
 @pytest.mark.parametrize(
     ('guarantee', 'text'),
     [
-        (None, 'No harmonized series.'),
+        (None, 'contrast not kept.'),
         ({'max_ratio_change': 1.1e-7, 'n_voxels': 5, 'limit': 1e-6}, 'Diffusion contrast kept.'),
         ({'max_ratio_change': 2e-6, 'n_voxels': 5, 'limit': 1e-6}, 'contrast not kept.'),
         ({'max_ratio_change': None, 'n_voxels': 5, 'limit': 1e-6}, 'contrast not kept.'),
