@@ -43,6 +43,7 @@ _MACHINE = (
     (re.compile(r'Read-only file system'), errno.EROFS),
     (re.compile(r'\bMemoryError\b|Cannot allocate memory|bad_alloc|Unable to allocate'),
      errno.ENOMEM),
+    (re.compile(r'Permission denied'), errno.EACCES),
 )  # fmt: skip
 
 
@@ -57,7 +58,7 @@ def main(
     detach(lifeline)
     os.environ.update(environment)
     try:
-        _log_to(job.log_file)
+        _log_to(job.log_file, job.settings.verbose_count)
         outcomes = work(job)
     except Exception as error:
         LOGGER.exception('%s failed', job.participant)
@@ -107,13 +108,18 @@ def work(job: Job) -> list[Outcome]:
             inputs=inputs,
             stems=[output_stem(run.run.image) for run in checked],
             refused=refused,
+            skipped=job.skipped,
         ):
             for run in checked:
                 name = run.run.relative
                 outcomes[name] = Outcome(name, 'done', UNCHANGED)
             return [outcomes[run.relative] for run in job.runs]
         staging = _fresh_folder(job.hidden / 'staging' / job.participant)
-        work_dir = _fresh_folder(work_folder(job))
+        work_dir = work_folder(job)
+        if job.settings.work_dir is not None:
+            # its name can be guessed, and a shared place such as /scratch lets anyone make it
+            _private_folder(work_dir.parent)
+        _fresh_folder(work_dir)
         outcomes |= _harmonize(job, checked, staging, work_dir)
         done = [
             output_stem(run.run.image)
@@ -162,9 +168,12 @@ def _harmonize(job: Job, checked: list, staging: Path, work_dir: Path) -> dict[s
         return {}
     from nipype import config
 
+    from bidsharmony.network.weights import load_weights
     from bidsharmony.workflows.outputs import expected_endings
     from bidsharmony.workflows.participant import init_participant_wf, workflow_name
 
+    # here, or each run would find out for itself after minutes
+    load_weights(job.settings.weights)
     config.update_config({
         'execution': {
             'hash_method': 'content',
@@ -245,6 +254,8 @@ def _judge(job: Job, text: str, error: Exception | None) -> tuple[int, str]:
     if isinstance(error, OSError) and error.errno:
         code = error.errno
         text = f'{error.filename or job.settings.output_dir.name}: {error.strerror}'
+    # tables and pages are passed on: they name no folder of this machine
+    text = re.sub(r'(?<![\w.])/(?:[^\s\'":]+/)+', '', text)
     text = re.sub(r'^(?:[\w.]+\.)?(?:\w*Error|\w*Exception): ', '', ' '.join(text.split()))
     return code, f'{text.rstrip(".")}. See {log}.'
 
@@ -292,6 +303,19 @@ def _fresh_folder(folder: Path) -> Path:
     return folder
 
 
+def _private_folder(folder: Path) -> None:
+    """Make a folder that only this user can enter, or make sure that it is this user's.
+
+    Raises
+    ------
+    OSError
+        if somebody else owns it, or it is a link
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise OSError(errno.EPERM, 'belongs to somebody else', str(folder))
+
+
 def detach(lifeline: Connection) -> None:
     """Lead a process group, end at once on a signal, and end when the supervisor does.
 
@@ -318,8 +342,8 @@ def detach(lifeline: Connection) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _log_to(path: Path) -> None:
-    """Send everything this process says to its log."""
+def _log_to(path: Path, verbose_count: int) -> None:
+    """Send everything this process says to its log; from ``-vv`` on it says more."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):
@@ -331,4 +355,4 @@ def _log_to(path: Path) -> None:
     handler.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(message)s'))
     LOGGER.handlers[:] = [handler]
     LOGGER.propagate = False
-    LOGGER.setLevel(logging.INFO)
+    LOGGER.setLevel(logging.DEBUG if verbose_count > 1 else logging.INFO)

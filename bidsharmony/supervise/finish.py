@@ -11,6 +11,7 @@ from typing import Any
 from bidsharmony.bids.names import output_stem
 from bidsharmony.reports.participant import write_participant_page
 from bidsharmony.supervise.marker import (
+    beside,
     file_sha256,
     fsync_folder,
     intact,
@@ -64,15 +65,17 @@ def finish(
     stems_refused = {output_stem(Path(name)) for name, _ in refused}
     addressed = {output_stem(run.image) for run in job.runs} | stems_refused
     kept = _kept(earlier, output_dir, addressed, job.version, options)
+    runs = sorted({stem_of(name) for name in kept} - {''})
     marker = {
         'participant': job.participant,
         'version': job.version,
         'options': options,
         'inputs': {**(earlier['inputs'] if kept else {}), **inputs},
         'outputs': kept,
-        'runs': sorted({stem_of(name) for name in kept} - {''}),
+        'runs': runs,
         'refused': sorted(refused),
         'failed': sorted(failed),
+        'skipped': beside(job.skipped, [*done, *runs]),
     }
     # From here until the end the marker vouches only for what is not being replaced.
     if earlier is not None:
@@ -96,13 +99,13 @@ def finish(
         staging,
         job.subject,
         sorted(staging.glob(f'{job.participant}/**/*{QC_ENDING}')),
-        job.skipped,
+        marker['skipped'],
         job.version,
-        refused=sorted([*refused, *failed]),
+        refused=sorted(refused),
+        failed=sorted(failed),
     )
     outputs = promote(staging, output_dir)
-    runs = sorted({*marker['runs'], *done})
-    write_marker(path, {**marker, 'outputs': {**kept, **outputs}, 'runs': runs})
+    write_marker(path, {**marker, 'outputs': {**kept, **outputs}, 'runs': sorted({*runs, *done})})
 
 
 def promote(staging: Path, output_dir: Path) -> dict[str, str]:

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bidsharmony.bids.names import output_stem
 from bidsharmony.supervise.records import HIDDEN
 
 _CHUNK = 1024**2
-_KEYS = {'participant', 'version', 'inputs', 'options', 'outputs', 'runs', 'refused', 'failed'}
+_KEYS = {'participant', 'version', 'inputs', 'options', 'outputs', 'runs', 'refused', 'failed',
+         'skipped'}  # fmt: skip
 
 
 def marker_path(output_dir: Path, participant: str) -> Path:
@@ -85,6 +87,18 @@ def outputs_of(marker: Mapping[str, Any], stems: Iterable[str]) -> dict[str, str
     return {name: digest for name, digest in marker['outputs'].items() if stem_of(name) in wanted}
 
 
+def beside(skipped: Iterable[tuple[str, str]], stems: Iterable[str]) -> list[tuple[str, str]]:
+    """Leave out images whose run is finished: an earlier call selected it, this one did not.
+
+    Examples
+    --------
+    >>> beside([('sub-01/dwi/sub-01_dwi.nii', 'a'), ('sub-01/dwi/sub-01_FA.nii', 'b')], ['sub-01'])
+    [('sub-01/dwi/sub-01_FA.nii', 'b')]
+    """
+    finished = set(stems)
+    return sorted(pair for pair in skipped if output_stem(Path(pair[0])) not in finished)
+
+
 def intact(output_dir: Path, outputs: Mapping[str, str]) -> bool:
     """See whether files are there with the bytes they were written with."""
     try:
@@ -102,6 +116,7 @@ def is_unchanged(
     inputs: Mapping[str, str],
     stems: Iterable[str],
     refused: Iterable[tuple[str, str]],
+    skipped: Iterable[tuple[str, str]],
 ) -> bool:
     """See whether running again would only write the same files.
 
@@ -118,7 +133,7 @@ def is_unchanged(
         file to sha256, of the runs asked for now
     stems : iterable of str
         of the runs asked for now
-    refused : iterable of (relative image, reason)
+    refused, skipped : iterable of (relative image, reason)
         now
     """
     if marker is None or marker['failed']:
@@ -129,5 +144,6 @@ def is_unchanged(
         and inputs.items() <= marker['inputs'].items()
         and set(stems) <= set(marker['runs'])
         and {tuple(pair) for pair in marker['refused']} == set(refused)
+        and {tuple(pair) for pair in marker['skipped']} == set(beside(skipped, marker['runs']))
         and intact(output_dir, marker['outputs'])
     )

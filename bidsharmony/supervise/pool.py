@@ -19,6 +19,7 @@ from bidsharmony import __version__
 from bidsharmony.bids import Collection
 from bidsharmony.settings import Settings
 from bidsharmony.supervise import child
+from bidsharmony.supervise.marker import marker_path
 from bidsharmony.supervise.records import HIDDEN, Job, Outcome
 
 LOGGER = logging.getLogger('bidsharmony')
@@ -69,14 +70,12 @@ def run_participants(settings: Settings, collection: Collection) -> list[Outcome
     Returns
     -------
     list of Outcome
-        one for each of ``collection.runs``, sorted by run
+        one for each of ``collection.runs``, sorted by run; ``errno`` tells the machine's faults
 
     Raises
     ------
     Interrupted
         on SIGINT or SIGTERM, after the children were ended
-    OSError
-        if the disk, memory or a permission failed, after the other participants were finished
     """
     waiting = make_jobs(settings, collection)
     if not waiting:
@@ -98,23 +97,25 @@ def run_participants(settings: Settings, collection: Collection) -> list[Outcome
                     outcomes += _collect(item)
         finally:
             _end(running)
-    _raise_if_machine(outcomes)
     return sorted(outcomes, key=lambda outcome: outcome.run)
 
 
 def make_jobs(settings: Settings, collection: Collection) -> list[Job]:
-    """Sort what was found by participant; those without a run need no process."""
+    """Sort what was found by participant.
+
+    One without a run needs a process only if what it left earlier is refused now.
+    """
     jobs = []
     for participant in collection.participants:
         runs = tuple(run for run in collection.runs if f'sub-{run.subject}' == participant)
-        if not runs:
-            continue
         refused, skipped = (
             tuple(
                 (item.relative, item.reason) for item in items if item.participant == participant
             )
             for items in (collection.refused, collection.skipped)
         )
+        if not runs and not (refused and marker_path(settings.output_dir, participant).exists()):
+            continue
         jobs.append(Job(participant, runs, refused, skipped, settings, __version__))
     return jobs
 
@@ -242,10 +243,3 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
                 os.environ.pop(key, None)
             else:
                 os.environ[key] = value
-
-
-def _raise_if_machine(outcomes: list[Outcome]) -> None:
-    """Report a fault of the machine as one, once everything that could be done is done."""
-    for outcome in outcomes:
-        if outcome.errno:
-            raise OSError(outcome.errno, outcome.reason, outcome.run)

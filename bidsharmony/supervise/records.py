@@ -63,5 +63,6 @@ class Job:
         return self.settings.output_dir / 'logs' / f'{self.participant}.log'
 
     def all_failed(self, reason: str, errno: int = 0) -> list[Outcome]:
-        """Say of every run that it failed for one reason."""
-        return [Outcome(run.relative, 'failed', reason, errno) for run in self.runs]
+        """Say of every run, or of the refused images where there is none, why it failed."""
+        images = [run.relative for run in self.runs] or [image for image, _ in self.refused]
+        return [Outcome(image, 'failed', reason, errno) for image in images]
