@@ -1,4 +1,5 @@
 # docker build --tag bidsharmony .
+# mkdir -p OUT
 # docker run --rm -u "$(id -u):$(id -g)" -v BIDS:/in:ro -v OUT:/out bidsharmony /in /out participant group
 
 FROM python:3.11-slim-bookworm AS build
@@ -13,11 +14,8 @@ RUN python3 -m venv /opt/bidsharmony \
     && /opt/bidsharmony/bin/pip install --no-cache-dir "$@" "torch==${TORCH}"
 
 COPY . /src
-# The imports write what templateflow expects to find, so that nothing is written or fetched later.
 RUN /opt/bidsharmony/bin/pip install --no-cache-dir /src \
-    && TEMPLATEFLOW_HOME=/opt/templateflow TEMPLATEFLOW_AUTOUPDATE=off \
-       /opt/bidsharmony/bin/python -c 'import templateflow' \
-    && chmod -R a+rX /opt/bidsharmony /opt/templateflow
+    && chmod -R a+rX /opt/bidsharmony
 
 
 FROM python:3.11-slim-bookworm
@@ -27,13 +25,11 @@ LABEL org.opencontainers.image.title="bidsharmony" \
       org.opencontainers.image.licenses="Apache-2.0"
 
 COPY --from=build /opt/bidsharmony /opt/bidsharmony
-COPY --from=build /opt/templateflow /opt/templateflow
 
 # Any user id may run this on a read-only file system: every cache goes below HOME, and HOME is /tmp.
 ENV PATH=/opt/bidsharmony/bin:$PATH \
     HOME=/tmp \
-    TEMPLATEFLOW_HOME=/opt/templateflow \
-    TEMPLATEFLOW_AUTOUPDATE=off \
+    BIDSHARMONY_CONTAINER_TAG=bidsharmony:0.1.0 \
     NO_ET=1 \
     NIPYPE_NO_ET=1 \
     LANG=C.UTF-8 \
