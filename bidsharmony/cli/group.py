@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
+import os
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from bidsharmony.cli.listing import complain, plural, say
+from bidsharmony.cli.parser import EXIT_DONE, EXIT_USAGE
 
 if TYPE_CHECKING:
     from bidsharmony.evaluation.finished import Unused
@@ -14,8 +18,12 @@ if TYPE_CHECKING:
     from bidsharmony.reports.group import GroupContent
     from bidsharmony.settings import Settings
 
-EXIT_DONE = 0
-EXIT_NOTHING_TO_DO = 2
+
+def is_anything_finished(output_dir: Path) -> bool:
+    """See whether an output folder holds a run that is marked as done."""
+    from bidsharmony.evaluation.finished import FinishedRun, read_runs
+
+    return any(isinstance(item, FinishedRun) for item in read_runs(output_dir))
 
 
 def run_group(settings: Settings) -> int:
@@ -36,28 +44,35 @@ def run_group(settings: Settings) -> int:
     OSError
         if the output folder cannot be written
     """
+    from bidsharmony.evaluation.finished import STATE_DIR, FinishedRun, read_runs
+
+    out_dir = settings.output_dir
+    items = read_runs(out_dir)
+    begun: list[FinishedRun | Unused] = []
+    # up to the first run: nothing may be written where there is nothing to say
+    for item in items:
+        begun.append(item)
+        if isinstance(item, FinishedRun):
+            break
+    else:
+        return complain(
+            f'{out_dir.name}: no finished run in it. Run the participant level first', EXIT_USAGE
+        )
+    # a container may have no HOME that Matplotlib can write to
+    os.environ.setdefault('MPLCONFIGDIR', str(out_dir / STATE_DIR / 'matplotlib'))
     from bidsharmony import __version__
     from bidsharmony.evaluation import tables
-    from bidsharmony.evaluation.finished import FinishedRun, read_runs
     from bidsharmony.evaluation.summary import GroupSummary
     from bidsharmony.reports.group import MAX_LISTED, write_group_page
     from bidsharmony.reports.page import atomic_text, write_atomic
 
-    out_dir = settings.output_dir
     summary = GroupSummary()
     listed: list[dict[str, Any]] = []
     unused: list[Unused] = []
     n_unused = 0
-    # a look first: nothing may be written where there is nothing to say
-    if not any(isinstance(item, FinishedRun) for item in read_runs(out_dir)):
-        sys.stderr.write(
-            f'ERROR {out_dir.name}: no finished run in it. Run the participant level first.\n'
-        )
-        return EXIT_NOTHING_TO_DO
-
     with atomic_text(out_dir / 'group_runs.tsv') as table:
         table.write(_line(column.name for column in tables.RUN_COLUMNS))
-        for item in read_runs(out_dir):
+        for item in chain(begun, items):
             if not isinstance(item, FinishedRun):
                 n_unused += 1
                 if len(unused) < MAX_LISTED:
@@ -82,8 +97,8 @@ def run_group(settings: Settings) -> int:
     write_group_page(out_dir, content, __version__)
 
     left_out = f', {n_unused} not used' if n_unused else ''
-    sys.stdout.write(
-        f'group: {_plural(summary.n_runs, "run")} on {_plural(len(scanners), "scanner")}'
+    say(
+        f'group: {plural(summary.n_runs, "run")} on {plural(len(scanners), "scanner")}'
         f'{left_out}. See {Path(out_dir.name, "group.html").as_posix()}\n'
     )
     return EXIT_DONE
@@ -149,7 +164,3 @@ def _without_prefix(figures: Mapping[str, Any], prefix: str) -> dict[str, float]
 
 def _line(cells: Iterable[str]) -> str:
     return '\t'.join(cells) + '\n'
-
-
-def _plural(number: int, noun: str) -> str:
-    return f'{number} {noun}' + ('' if number == 1 else 's')

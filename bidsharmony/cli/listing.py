@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bidsharmony.bids import Collection, DwiRun
+from bidsharmony.cli.parser import EXIT_ENVIRONMENT
 
 
 def printable(text: str) -> str:
@@ -49,6 +52,30 @@ def plural(number: int, noun: str) -> str:
     ('1 run', '20 runs')
     """
     return f'{number} {noun}' + ('' if number == 1 else 's')
+
+
+def say(text: str) -> None:
+    """Write to stdout; where nobody reads it any more (``| head``), the work goes on unheard."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def complain(message: str, code: int) -> int:
+    """Write one line to stderr, and hand back the exit code."""
+    line = printable(' '.join(message.split())).rstrip('.')
+    sys.stderr.write(f'ERROR {line}.\n')
+    return code
+
+
+def complain_of_machine(error: OSError) -> int:
+    """Say in one line what the disk, memory or a permission kept from happening."""
+    # The errno's own words carry no trace of where in the code it happened.
+    place = f'{error.filename}: ' if error.filename else ''
+    cause = error.strerror or str(error) or type(error).__name__
+    return complain(f'{place}{cause}. Check space and rights there', EXIT_ENVIRONMENT)
 
 
 def dry_run(collection: Collection, root: Path) -> str:

@@ -16,7 +16,12 @@ from bidsharmony.bids.records import BIDSError
 from bidsharmony.bids.sidecar import read_json
 from bidsharmony.settings import ANALYSIS_LEVELS, B0_THRESHOLD, Settings
 
+EXIT_DONE = 0
+EXIT_SOME_FAILED = 1
 EXIT_USAGE = 2
+EXIT_ENVIRONMENT = 3
+EXIT_SIGNAL = 128
+"""Added to a signal's number, as shells do: 130 for SIGINT, 143 for SIGTERM."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -40,7 +45,8 @@ def _label(prefix: str) -> Callable[[str], str]:
     return convert
 
 
-def _count(text: str) -> int:
+def positive_int(text: str) -> int:
+    """Read a whole number from 1 on."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from 1 on')
     return int(text)
@@ -181,14 +187,14 @@ def build_parser() -> argparse.ArgumentParser:
     work = parser.add_argument_group('performance')
     work.add_argument(
         '--nprocs',
-        type=_count,
+        type=positive_int,
         default=1,
         metavar='N',
         help='participants processed at a time (default %(default)s)',
     )
     work.add_argument(
         '--omp-nthreads',
-        type=_count,
+        type=positive_int,
         default=1,
         metavar='N',
         help='threads of each; the results do not depend on it (default %(default)s)',

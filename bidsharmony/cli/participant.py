@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import logging
-import os
 import signal
 import sys
 import uuid
@@ -16,20 +15,27 @@ from typing import TYPE_CHECKING, NoReturn
 
 from bidsharmony import __version__
 from bidsharmony.bids import BIDSError, Collection, collect_dwi, write_dataset_description
-from bidsharmony.cli.listing import dry_run, plural, printable
-from bidsharmony.cli.parser import EXIT_USAGE, parse_args
+from bidsharmony.cli.listing import (
+    complain,
+    complain_of_machine,
+    dry_run,
+    plural,
+    printable,
+    say,
+)
+from bidsharmony.cli.parser import (
+    EXIT_DONE,
+    EXIT_ENVIRONMENT,
+    EXIT_SIGNAL,
+    EXIT_SOME_FAILED,
+    EXIT_USAGE,
+    parse_args,
+)
 
 if TYPE_CHECKING:
     from bidsharmony.settings import Settings
-    from bidsharmony.supervise import Outcome
 
 LOGGER = logging.getLogger('bidsharmony')
-
-EXIT_DONE = 0
-EXIT_SOME_FAILED = 1
-EXIT_ENVIRONMENT = 3
-EXIT_SIGNAL = 128
-"""Added to a signal's number, as shells do: 130 for SIGINT, 143 for SIGTERM."""
 
 LIBRARY_LEVELS = (logging.WARNING, logging.WARNING, logging.INFO, logging.DEBUG)
 """What libraries may log for each ``-v``; bidsharmony itself is at DEBUG from the first."""
@@ -49,8 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 all done; 1 some runs failed or were refused; 2 wrong usage, no BIDS dataset, or
-        nothing to do; 3 disk, memory or permission; 130 and 143 after SIGINT and SIGTERM
+        0 all done; 1 some runs failed or were refused, or an error that nobody foresaw; 2 wrong
+        usage, no BIDS dataset, or nothing to do; 3 disk, memory or permission; 130 and 143 after
+        SIGINT and SIGTERM
     """
     settings = parse_args(argv)
     _start_log(settings.verbose_count)
@@ -58,19 +65,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(settings)
     except BIDSError as error:
-        return _complain(str(error), EXIT_USAGE)
+        return complain(str(error), EXIT_USAGE)
     except KeyboardInterrupt as error:
         # the supervisor's own exception carries its signal's number too
         number = getattr(error, 'signum', signal.SIGINT)
         cause = 'terminated' if number == signal.SIGTERM else 'interrupted'
-        return _complain(f'{cause}. Run the same command to go on', EXIT_SIGNAL + number)
+        return complain(f'{cause}. Run the same command to go on', EXIT_SIGNAL + number)
     except MemoryError:
-        return _complain('out of memory. Lower --nprocs', EXIT_ENVIRONMENT)
+        return complain('out of memory. Lower --nprocs', EXIT_ENVIRONMENT)
     except OSError as error:
-        # The errno's own words carry no trace of where in the code it happened.
-        place = f'{error.filename}: ' if error.filename else ''
-        cause = error.strerror or str(error) or type(error).__name__
-        return _complain(f'{place}{cause}. Check space and rights there', EXIT_ENVIRONMENT)
+        return complain_of_machine(error)
+    except Exception as error:
+        LOGGER.debug('Unforeseen:', exc_info=True)
+        return complain(f'{type(error).__name__}: {error}', EXIT_SOME_FAILED)
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -90,16 +97,19 @@ def _run(settings: Settings) -> int:
             filters=settings.bids_filters,
         )
         if settings.dry_run and collection.participants:
-            sys.stdout.write(dry_run(collection, settings.bids_dir))
+            say(dry_run(collection, settings.bids_dir))
         if not collection.runs and not collection.refused:
             raise BIDSError(_nothing_to_do(collection, settings.bids_dir))
         if settings.dry_run:
             return EXIT_SOME_FAILED if collection.refused else EXIT_DONE
         code = _participant_level(settings, collection)
     if 'group' in settings.analysis_levels:
-        from bidsharmony.cli.group import run_group
+        from bidsharmony.cli.group import is_anything_finished, run_group
 
-        code = max(code, run_group(settings))
+        # what left nothing to compare was said above
+        if code == EXIT_DONE or is_anything_finished(settings.output_dir):
+            group_code = run_group(settings)
+            code = code or group_code
     return code
 
 
@@ -111,20 +121,25 @@ def _participant_level(settings: Settings, collection: Collection) -> int:
     for item in collection.refused:
         LOGGER.error('%s: %s', printable(item.relative), printable(item.reason))
 
-    outcomes: list[Outcome] = []
-    if collection.runs:
-        from bidsharmony.supervise import run_participants
+    from bidsharmony.supervise import run_participants
 
-        outcomes = run_participants(settings, collection)
+    outcomes = run_participants(settings, collection)
     rows = [(item.relative, 'refused', item.reason) for item in collection.refused]
     known = {relative for relative, _, _ in rows}
     rows += [(o.run, o.status, o.reason) for o in outcomes if o.run not in known]
 
     failures = sorted(row for row in rows if row[1] in ('refused', 'failed'))
-    write_failures(settings.output_dir, failures, among=collection.participants)
+    write_failures(
+        settings.output_dir,
+        failures,
+        among=collection.participants,
+        besides=[item.relative for item in collection.skipped],
+    )
     counts = Counter(status for _, status, _ in rows)
     counts['skipped'] += len(collection.skipped)
-    sys.stdout.write(_summary(counts, failures))
+    say(_summary(counts, failures))
+    if any(outcome.errno for outcome in outcomes):
+        return EXIT_ENVIRONMENT
     if failures:
         return EXIT_SOME_FAILED
     return EXIT_DONE if counts['done'] else EXIT_USAGE
@@ -140,7 +155,11 @@ def _summary(counts: Counter[str], failures: Sequence[tuple[str, str, str]]) -> 
 
 
 def write_failures(
-    output_dir: Path, failures: Sequence[tuple[str, str, str]], *, among: Sequence[str]
+    output_dir: Path,
+    failures: Sequence[tuple[str, str, str]],
+    *,
+    among: Sequence[str],
+    besides: Sequence[str] = (),
 ) -> Path:
     """Bring ``logs/failures.tsv`` up to date for the participants of this call.
 
@@ -154,6 +173,8 @@ def write_failures(
         what failed now
     among : sequence of str
         participants' folders (``sub-01``) whose earlier rows are out of date
+    besides : sequence of str
+        images of theirs that this call passed over, as those of another session: their rows stay
 
     Returns
     -------
@@ -171,7 +192,8 @@ def write_failures(
             rows |= {
                 tuple(row)
                 for row in earlier
-                if len(row) == len(FAILURES) and row[0].split('/')[0] not in among
+                if len(row) == len(FAILURES)
+                and (row[0].split('/')[0] not in among or row[0] in besides)
             }
         draft = path.with_name(f'.failures.{uuid.uuid4().hex}')
         text = '\n'.join('\t'.join(row) for row in [FAILURES, *sorted(rows)])
@@ -205,12 +227,6 @@ def _nothing_to_do(collection: Collection, bids_dir: Path) -> str:
     )
 
 
-def _complain(message: str, code: int) -> int:
-    line = printable(' '.join(message.split())).rstrip('.')
-    sys.stderr.write(f'ERROR {line}.\n')
-    return code
-
-
 def _start_log(verbose_count: int) -> None:
     """Send the log to stderr, unless a caller has set up another place for it."""
     level = LIBRARY_LEVELS[min(verbose_count, len(LIBRARY_LEVELS) - 1)]
@@ -219,9 +235,4 @@ def _start_log(verbose_count: int) -> None:
 
 
 if __name__ == '__main__':
-    # a closed pipe (| head) is not an error of ours
-    try:
-        sys.exit(main())
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_DONE)
+    sys.exit(main())

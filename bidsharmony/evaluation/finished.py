@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -71,7 +72,10 @@ def read_runs(output_dir: Path) -> Iterator[FinishedRun | Unused]:
         for name in qc_names:
             marked.add(name)
             yield _open_run(root, name, outputs)
-    for unused in (*_unmarked(root, marked, participants), *_failures(root)):
+    # a row may be older than the marker
+    finished = {Path(name).name.removesuffix(QC_SUFFIX) for name in marked}
+    failures = (item for item in _failures(root) if _stem(item.name) not in finished)
+    for unused in (*_unmarked(root, marked, participants), *failures):
         if unused.name not in named:
             named.add(unused.name)
             yield unused
@@ -155,6 +159,11 @@ def _failures(root: Path) -> Iterator[Unused]:
         status, _, reason = rest.partition('\t')
         if reason:
             yield Unused(name, reason if status == 'refused' else f'{status}: {reason}')
+
+
+def _stem(image: str) -> str:
+    """Give the start of the names that a run's outputs have."""
+    return re.sub(r'(_desc-[A-Za-z0-9]+)?_dwi$', '', Path(image).name.split('.')[0])
 
 
 def _read_json(content: bytes) -> dict[str, Any]:

@@ -172,6 +172,8 @@ def texture_verdict(content: GroupContent, channel: str) -> dict[str, str]:
 
 def spectrum_verdict(content: GroupContent, channel: str) -> dict[str, str] | None:
     """Say how far the scanners' spectra lie from their mean, before and after; None if unknown."""
+    if not content.scanners:
+        return None
     distances = [
         [row.get(f'psd_{channel}_{side}_distance') for row in content.scanners]
         for side in ('before', 'after')

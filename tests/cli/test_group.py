@@ -103,6 +103,20 @@ def test_nothing_to_do_is_one_line(tmp_path, capsys, prepare):
     assert not out_dir.exists() or not files(out_dir)
 
 
+def test_failure_older_than_the_marker_is_not_told(tmp_path, capsys):
+    """A run is used or not used, not both."""
+    write_run(
+        tmp_path, qc('01', 'prisma', psd=None, glcm=None), 'prisma', figures=False, n_slices=2
+    )
+    mark_done(tmp_path, 'sub-01')
+    (tmp_path / 'logs').mkdir()
+    (tmp_path / 'logs' / 'failures.tsv').write_text(
+        'run\tstatus\treason\nsub-01/dwi/sub-01_dir-AP_desc-x_dwi.nii.gz\tfailed\tkilled\n'
+    )
+    assert group(tmp_path) == 0
+    assert 'not used' not in capsys.readouterr().out
+
+
 def test_only_unmarked_runs_are_nothing_to_do(tmp_path):
     """A participant that is still running is not enough."""
     write_run(tmp_path, qc('01', 'prisma'), 'prisma', figures=False, n_slices=2)

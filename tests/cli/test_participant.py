@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ class Outcome:
     run: str
     status: str
     reason: str = ''
+    errno: int = 0
 
 
 class Interrupted(KeyboardInterrupt):
@@ -36,7 +38,7 @@ class Interrupted(KeyboardInterrupt):
 @pytest.fixture
 def stand_in(monkeypatch):
     """Replace the supervisor and the group level; ``calls`` tells what reached them."""
-    calls = {'statuses': {}, 'error': None, 'group_code': 0}
+    calls = {'statuses': {}, 'error': None, 'group_code': 0, 'finished': True}
 
     def run_participants(settings, collection, *_, **__):
         calls['participant'] = (settings, collection)
@@ -55,6 +57,7 @@ def stand_in(monkeypatch):
         module = ModuleType(f'bidsharmony.{name}')
         setattr(module, function.__name__, function)
         monkeypatch.setitem(sys.modules, f'bidsharmony.{name}', module)
+    module.is_anything_finished = lambda output_dir: calls['finished']
     return calls
 
 
@@ -82,6 +85,11 @@ def failures(root: Path) -> list[list[str]]:
     [
         ({}, 0, '3 images: 2 done, 0 refused, 0 failed, 1 skipped'),
         ({RUNS[0]: ('failed', 'killed')}, 1, '3 images: 1 done, 0 refused, 1 failed, 1 skipped'),
+        (
+            {RUNS[0]: ('failed', 'disk full', errno.ENOSPC)},
+            3,
+            '3 images: 1 done, 0 refused, 1 failed, 1 skipped',
+        ),
         ({RUNS[0]: ('refused', 'CRC')}, 1, '3 images: 1 done, 1 refused, 0 failed, 1 skipped'),
         ({RUNS[0]: ('skipped', 'x')}, 0, '3 images: 1 done, 0 refused, 0 failed, 2 skipped'),
         (
@@ -96,7 +104,7 @@ def test_one_status_table(dataset, stand_in, capsys, statuses, code, summary):
     stand_in['statuses'] = statuses
     assert main(command(dataset)) == code
     assert capsys.readouterr().out.splitlines()[0] == summary
-    bad = [[run, *rest] for run, rest in statuses.items() if rest[0] in ('failed', 'refused')]
+    bad = [[run, *rest[:2]] for run, rest in statuses.items() if rest[0] in ('failed', 'refused')]
     assert failures(dataset) == bad
 
 
@@ -111,9 +119,10 @@ def test_refused_beside_good(tmp_path, stand_in, capsys):
 
 
 def test_refused_alone_is_a_failure(tmp_path, stand_in):
-    """With nothing but refusals no work starts, and the code says that runs failed."""
-    assert main(command(write_dataset(tmp_path / 'raw', BROKEN))) == 1
-    assert 'participant' not in stand_in
+    """The code says that runs failed, also where the group level finds nothing to compare."""
+    stand_in |= {'finished': False, 'group_code': 2}
+    assert main(command(write_dataset(tmp_path / 'raw', BROKEN), 'group')) == 1
+    assert 'group' not in stand_in
 
 
 def test_outcome_of_a_refused_run_counts_once(tmp_path, stand_in, capsys):
@@ -220,6 +229,7 @@ def test_both_levels(dataset, stand_in):
         (KeyboardInterrupt(), 130, 'interrupted'),
         (Interrupted(), 143, 'terminated'),
         (BIDSError('raw: odd. Mend it'), 2, 'raw: odd. Mend it.'),
+        (KeyError('what\nnow'), 1, "ERROR KeyError: 'what\\nnow'."),
     ],
 )
 def test_errors_become_codes(dataset, stand_in, capsys, error, code, said):
@@ -263,6 +273,30 @@ def test_failures_of_array_jobs_add_up(tmp_path):
     write_failures(tmp_path, [('sub-02/dwi/b', 'refused', 'tab\tand\nline')], among=['sub-02'])
     path = write_failures(tmp_path, [], among=['sub-01'])
     assert path.read_text() == 'run\tstatus\treason\nsub-02/dwi/b\trefused\ttab\\tand\\nline\n'
+
+
+def test_failures_of_another_session_stay(tmp_path):
+    """A call for one session knows nothing new of the others."""
+    a, b = (f'sub-01/ses-{ses}/dwi/sub-01_ses-{ses}_dwi.nii' for ses in 'ab')
+    write_failures(tmp_path, [(a, 'failed', 'x'), (b, 'failed', 'x')], among=['sub-01'])
+    path = write_failures(tmp_path, [], among=['sub-01'], besides=[a])
+    assert path.read_text() == f'run\tstatus\treason\n{a}\tfailed\tx\n'
+
+
+def test_a_reader_who_goes_is_no_error(dataset, repository):
+    """``--dry-run | true`` ends well and says nothing."""
+    words = [sys.executable, '-m', 'bidsharmony.cli.participant', *command(dataset, '--dry-run')]
+    read, write = os.pipe()
+    os.close(read)
+    run = subprocess.run(
+        words,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(repository)},
+    )
+    os.close(write)
+    assert (run.returncode, run.stderr) == (0, '')
 
 
 def test_eeg_dataset(shared_data, tmp_path, capsys):
