@@ -6,18 +6,26 @@ import argparse
 import sys
 from pathlib import Path
 
+from bidsharmony.cli.listing import complain_of_machine
+from bidsharmony.cli.parser import EXIT_DONE, OneLineParser, positive_int
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `bidsharmony-phantom`."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog='bidsharmony-phantom',
         description='Write virtual travelling heads: simulated diffusion MRI of the same anatomy '
         'on scanners of different vendor and field strength, as a BIDS dataset.',
     )
     parser.add_argument('output_dir', type=Path, help='folder to write, new or empty')
-    parser.add_argument('--heads', type=int, default=2, help='number of heads (%(default)s)')
     parser.add_argument(
-        '--scanners', type=int, default=3, help='number of scanners, at most 4 (%(default)s)'
+        '--heads', type=positive_int, help='number of heads (those of --anatomy, else 2)'
+    )
+    parser.add_argument(
+        '--scanners',
+        type=positive_int,
+        default=3,
+        help='number of scanners, at most 4 (%(default)s)',
     )
     parser.add_argument(
         '--anatomy',
@@ -31,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write the dataset; return the exit code (0 done, 2 usage)."""
+    """Write the dataset; return the exit code (0 done, 2 usage, 3 disk or permission)."""
     parser = build_parser()
     options = parser.parse_args(argv)
     import numpy as np
@@ -40,22 +48,23 @@ def main(argv: list[str] | None = None) -> int:
     from bidsharmony.physics.phantom import icbm_heads, phantom_scanners, write_phantom
 
     scanners = phantom_scanners()
-    if not 1 <= options.scanners <= len(scanners):
+    if options.scanners > len(scanners):
         parser.error(f'--scanners {options.scanners}: choose 1 to {len(scanners)}')
-    if options.heads < 1:
-        parser.error(f'--heads {options.heads}: at least one head is needed')
+    n_heads = options.heads or len(options.anatomy or ()) or 2
     try:
         if options.anatomy:
-            heads = [load_head(file) for file in options.anatomy[: options.heads]]
+            heads = [load_head(file) for file in options.anatomy[:n_heads]]
         else:
-            heads = icbm_heads(options.heads, np.random.default_rng(options.seed))
+            heads = icbm_heads(n_heads, np.random.default_rng(options.seed))
         images = write_phantom(
             options.output_dir, heads, scanners[: options.scanners], seed=options.seed
         )
-    except (OSError, ValueError) as error:
+    except (FileExistsError, FileNotFoundError, ValueError) as error:
         parser.error(str(error))
+    except OSError as error:
+        return complain_of_machine(error)
     sys.stdout.write(f'{len(images)} simulated runs written to {options.output_dir}\n')
-    return 0
+    return EXIT_DONE
 
 
 if __name__ == '__main__':

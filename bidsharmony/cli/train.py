@@ -7,10 +7,13 @@ import logging
 import sys
 from pathlib import Path
 
+from bidsharmony.cli.listing import complain_of_machine
+from bidsharmony.cli.parser import EXIT_DONE, OneLineParser, positive_int
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `bidsharmony-train`."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog='bidsharmony-train', description='Train the harmonization network on simulated pairs.'
     )
     parser.add_argument(
@@ -26,22 +29,24 @@ def build_parser() -> argparse.ArgumentParser:
         required=True,
         help='weights to write (.safetensors); the curve goes beside them',
     )
-    parser.add_argument('--steps', type=int, default=2400, help='optimiser steps (%(default)s)')
+    parser.add_argument(
+        '--steps', type=positive_int, default=2400, help='optimiser steps (%(default)s)'
+    )
     parser.add_argument('--seed', type=int, default=20261123, help='random seed (%(default)s)')
     parser.add_argument(
-        '--every', type=int, default=200, help='steps between validations (%(default)s)'
+        '--every', type=positive_int, default=200, help='steps between validations (%(default)s)'
     )
     parser.add_argument(
-        '--workers', type=int, default=1, help='processes that simulate (%(default)s)'
+        '--workers', type=positive_int, default=1, help='processes that simulate (%(default)s)'
     )
     parser.add_argument(
-        '--threads', type=int, default=1, help='threads of the network (%(default)s)'
+        '--threads', type=positive_int, default=1, help='threads of the network (%(default)s)'
     )
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train; return the exit code (0 done, 2 usage)."""
+    """Train; return the exit code (0 done, 2 usage, 3 disk or permission)."""
     parser = build_parser()
     options = parser.parse_args(argv)
     if options.out.suffix != '.safetensors':
@@ -52,8 +57,8 @@ def main(argv: list[str] | None = None) -> int:
     from bidsharmony.network.training import Recipe, train
 
     torch.set_num_threads(options.threads)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     try:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
         train(
             options.anatomy,
             options.out,
@@ -68,7 +73,9 @@ def main(argv: list[str] | None = None) -> int:
         )
     except FileNotFoundError as error:
         parser.error(str(error))
-    return 0
+    except OSError as error:
+        return complain_of_machine(error)
+    return EXIT_DONE
 
 
 if __name__ == '__main__':
