@@ -63,7 +63,8 @@ def finished(tmp_path_factory):
     content[-6] ^= 1
     damaged.write_bytes(content)
     home = folder / 'home'
-    home.mkdir(mode=0o500)
+    # a file, since root may write into any folder
+    home.touch()
     call = (raw, folder / 'out', 'participant', '--weights', weights)
     before = {path: path.read_bytes() for path in raw.rglob('*') if path.is_file()}
     done = bidsharmony(*call, HOME=str(home))
@@ -175,6 +176,7 @@ def test_second_call_runs_nothing_and_a_damaged_output_is_made_again(finished):
     assert tree(out) == first
     (out / 'sub-01' / 'dwi' / 'sub-01_dir-AP_desc-harmonized_qc.json').write_text('{}')
     again = bidsharmony(*call, '--participant-label', '01', '--nprocs', '2')
+    assert again.returncode == 0, again.stderr
     assert 'unchanged' not in again.stderr
     assert tree(out) == first
 

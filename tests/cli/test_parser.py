@@ -159,15 +159,15 @@ def test_help_is_quick_and_light(repository):
         '    sys.stderr.write(" ".join(sys.modules))\n'
     )
     environment = {**os.environ, 'PYTHONPATH': str(repository)}
-    seconds = []
-    for _ in range(3):
+    seconds: dict[str, list[float]] = {'pass': [], script: []}
+    for code, spent in [*seconds.items()] * 3:
         start = time.perf_counter()
         run = subprocess.run(
-            [sys.executable, '-c', script], capture_output=True, text=True, env=environment
+            [sys.executable, '-c', code], capture_output=True, text=True, env=environment
         )
-        seconds.append(time.perf_counter() - start)
+        spent.append(time.perf_counter() - start)
     assert run.returncode == 0
     assert '--dry-run' in run.stdout
     assert not HEAVY & set(run.stderr.split())
-    # the best of three, since the machine may be busy
-    assert min(seconds) < 0.5
+    # beside Python's own start, since the machine may be slow or busy
+    assert min(seconds[script]) < max(0.5, 8 * min(seconds['pass']))
