@@ -40,7 +40,7 @@ def test_schema_is_json_and_closed():
     assert SCHEMA['additionalProperties'] is False
     assert set(SCHEMA['required']) == set(SCHEMA['properties'])
     sidecar = SCHEMA['properties']['sidecar']['properties']
-    assert tuple(sidecar['used']['properties']) == TOLD
+    assert tuple(sidecar['used']['propertyNames']['enum']) == TOLD
     assert tuple(sidecar['missing']['items']['enum']) == TOLD
 
 
@@ -85,6 +85,7 @@ def test_documents_follow_the_schema(assembled):
     ('part', 'key', 'value'),
     [
         ('sidecar', 'used', {'EchoTime': None}),
+        ('sidecar', 'used', {'FlipAngle': 90}),
         ('sidecar', 'missing', ['PatientName']),
         ('summary', 'trace_method', 'median'),
         ('input', 'slice_axis', 3),
