@@ -15,7 +15,7 @@ import pytest
 from bidsharmony.bids import Collection, DwiRun, Refused, Scanner
 from bidsharmony.network.weights import WeightsError
 from bidsharmony.settings import Settings
-from bidsharmony.supervise import child, marker, pool
+from bidsharmony.supervise import child, finish, marker, pool
 from bidsharmony.supervise.child import (
     LockedError,
     _fresh_folder,
@@ -24,7 +24,6 @@ from bidsharmony.supervise.child import (
     _private_folder,
     work_folder,
 )
-from bidsharmony.supervise.finish import promote
 from bidsharmony.supervise.records import Job, Outcome
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -317,6 +316,33 @@ def test_damage_is_noticed(tmp_path, damage):
     assert not unchanged
 
 
+def test_page_tells_failed_from_refused_and_nothing_twice(tmp_path, monkeypatch):
+    """A run finished earlier is on the page, so it is not listed as passed over."""
+    marked(tmp_path)
+    told = {}
+    monkeypatch.setattr(
+        finish,
+        'write_participant_page',
+        lambda *arguments, **named: told.update(named, skipped=arguments[3]),
+    )
+    settings = Settings(bids_dir=Path('/d'), output_dir=tmp_path)
+    skipped = (('sub-01/dwi/sub-01_dwi.nii.gz', 'not selected'), ('sub-01/dwi/x_FA.nii', 'map'))
+    job = Job('sub-01', (), (), skipped, settings, '1')
+    (tmp_path / 'staging').mkdir()
+    finish.finish(
+        job,
+        tmp_path / 'staging',
+        done=[],
+        refused=[('b', 'why')],
+        failed=[('c', 'why')],
+        inputs={},
+        options={'x': 1},
+    )
+    assert told == {'skipped': [skipped[1]], 'refused': [('b', 'why')], 'failed': [('c', 'why')]}
+    found = marker.read_marker(marker.marker_path(tmp_path, 'sub-01'))
+    assert found['skipped'] == [list(skipped[1])]
+
+
 def test_promote_follows_no_link_out(tmp_path):
     """A link in the output is not a way out of it."""
     staging, output = tmp_path / 'staging', tmp_path / 'out'
@@ -326,7 +352,7 @@ def test_promote_follows_no_link_out(tmp_path):
     (tmp_path / 'elsewhere').mkdir()
     (output / 'sub-01').symlink_to(tmp_path / 'elsewhere')
     with pytest.raises(OSError, match='leads elsewhere'):
-        promote(staging, output)
+        finish.promote(staging, output)
     assert not list((tmp_path / 'elsewhere').iterdir())
 
 
@@ -336,7 +362,7 @@ def test_promote_moves_everything(tmp_path):
     (staging / 'sub-01' / 'dwi').mkdir(parents=True)
     (staging / 'sub-01' / 'dwi' / 'a.json').write_text('{}')
     (staging / 'sub-01.html').write_text('page')
-    hashes = promote(staging, output)
+    hashes = finish.promote(staging, output)
     assert set(hashes) == {'sub-01/dwi/a.json', 'sub-01.html'}
     assert marker.intact(output, hashes)
     assert not [path for path in staging.rglob('*') if path.is_file()]

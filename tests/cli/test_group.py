@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -115,6 +118,19 @@ def test_failure_older_than_the_marker_is_not_told(tmp_path, capsys):
     )
     assert group(tmp_path) == 0
     assert 'not used' not in capsys.readouterr().out
+
+
+def test_home_need_not_be_writable(finished, repository):
+    """Matplotlib keeps its cache in the output, and says nothing."""
+    command = [sys.executable, '-m', 'bidsharmony.cli.participant', str(finished.parent)]
+    known = {key: value for key, value in os.environ.items() if key != 'MPLCONFIGDIR'}
+    run = subprocess.run(
+        [*command, str(finished), 'group'],
+        capture_output=True,
+        text=True,
+        env={**known, 'PYTHONPATH': str(repository), 'HOME': str(finished / 'group.html')},
+    )
+    assert (run.returncode, run.stderr) == (0, '')
 
 
 def test_only_unmarked_runs_are_nothing_to_do(tmp_path):
