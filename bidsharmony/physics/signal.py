@@ -30,7 +30,7 @@ class TissueTable:
     Attributes
     ----------
     proton_density, t1_scale, t2_scale, diffusivity, kurtosis : (T,) float
-        Scales multiply the tabled relaxation times; diffusivity in mm2/s.
+        Scales multiply the tabled relaxation times; diffusivity at b -> 0 in mm2/s.
     """
 
     proton_density: np.ndarray
@@ -47,7 +47,7 @@ def nominal_table() -> TissueTable:
         proton_density=np.array([t.proton_density for t in tissues]),
         t1_scale=np.ones(len(TISSUE_NAMES)),
         t2_scale=np.ones(len(TISSUE_NAMES)),
-        diffusivity=np.array([t.diffusivity for t in tissues]),
+        diffusivity=np.array([t.initial_diffusivity for t in tissues]),
         kurtosis=np.array([t.kurtosis for t in tissues]),
     )
 

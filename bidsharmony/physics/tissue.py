@@ -7,7 +7,7 @@ Sources
 .. [T1] Stanisz et al., Magn Reson Med 2005;54:507 (1.5 and 3 T); Rooney et al., Magn Reson Med
    2007;57:308 (7 T, cerebrospinal fluid).
 .. [CSF] Spijkerman et al., MAGMA 2018;31:415: T2 of cerebrospinal fluid falls to about 1 s at 7 T.
-.. [MD] Helenius et al., AJNR 2002;23:194 (mean diffusivity, healthy adults); Mills, J Phys Chem
+.. [MD] Helenius et al., AJNR 2002;23:194 (healthy adults, b=1000); Mills, J Phys Chem
    1973;77:685 (free water near body temperature).
 .. [MK] Latt et al., J Magn Reson Imaging 2013;37:610 (regional kurtosis).
 .. [PD] Tofts, Quantitative MRI of the Brain, Wiley 2003 (water content relative to pure water).
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+B_MEASURED = 1000.0  # s/mm2, at which the diffusivities below were measured
 FIELD_STRENGTHS = (1.5, 3.0, 7.0)  # T, the columns of every relaxation time below
 
 
@@ -37,7 +38,7 @@ class Tissue:
     t1, t2 : tuple of float
         Seconds, at 1.5, 3 and 7 T.
     diffusivity : float
-        Mean diffusivity, mm2/s.
+        Mean diffusivity as clinical studies measure it, apparent at b=1000 s/mm2, in mm2/s.
     kurtosis : float
         Mean kurtosis, dimensionless.
     anisotropy : float
@@ -54,6 +55,23 @@ class Tissue:
     kurtosis: float = 0.0
     anisotropy: float = 0.0
     brain: bool = False
+
+    @property
+    def initial_diffusivity(self) -> float:
+        """Diffusivity D at b -> 0 that appears as `diffusivity` at b=1000, mm2/s.
+
+        Kurtosis lowers what is measured: ``diffusivity = D - b D^2 K / 6``.
+
+        Examples
+        --------
+        >>> d = TISSUES['white matter'].initial_diffusivity
+        >>> round(d * 1e3, 4), round((d - 1000 * d**2 * 1.0 / 6) * 1e3, 4)
+        (0.8092, 0.7)
+        """
+        bend = B_MEASURED * self.kurtosis / 6
+        if bend == 0:
+            return self.diffusivity
+        return float((1 - np.sqrt(1 - 4 * bend * self.diffusivity)) / (2 * bend))
 
     def relaxation(self, field_strength: float) -> tuple[float, float]:
         """Interpolate T1 and T2 at a field strength between 1.5 and 7 T.
