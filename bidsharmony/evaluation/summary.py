@@ -213,7 +213,11 @@ class GroupSummary:
         return sorted(self.scanners.values(), key=lambda one: (-one.n_runs, one.label))
 
     def spectral_distance(self, channel: str, side: str) -> dict[str, float]:
-        """Log-spectral distance (dB) of each scanner's mean spectrum to the mean of scanners."""
+        """Log-spectral distance (dB) of each scanner's mean spectrum to the mean of scanners.
+
+        Up to the Nyquist frequency of the coarsest canonical resolution: beyond it, no harmonized
+        image claims to hold anything.
+        """
         spectra = {
             one.label: spectrum
             for one in self.ordered()
@@ -222,8 +226,10 @@ class GroupSummary:
         if len(spectra) < 2:
             return {}
         centre = np.mean(list(spectra.values()), axis=0)
+        limit = 1 / (2 * max(self.fwhms)) if self.fwhms else np.inf
+        kept = self.freqs <= limit
         return {
-            label: float(log_spectral_distance(spectrum, centre))
+            label: float(log_spectral_distance(spectrum[kept], centre[kept]))
             for label, spectrum in spectra.items()
         }
 
