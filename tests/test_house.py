@@ -48,7 +48,7 @@ DISTRIBUTIONS = {
 # Said in pieces, so that this file does not say them itself.
 UNFINISHED = ['TO' + 'DO', 'FIX' + 'ME', 'NotImplemented' + 'Error']
 PLACES = [r'(?<![\w.$/-])/work/', r'(?<![\w.$/-])/tmp/\w', r'/root/', r'/home/\w']
-REGISTRIES = ['pypi' + '.org', 'pythonhosted' + '.org', 'anaconda' + '.org', 'npmjs' + '.org']
+REGISTRIES = ['pypi' + '.org', 'python' + 'hosted.org', 'anaconda' + '.org', 'npmjs' + '.org']
 # The only hosts that text of ours may name: PyTorch's index, identifiers, namespaces, licences,
 # and the name that is reserved for examples.
 HOSTS = {
