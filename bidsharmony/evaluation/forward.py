@@ -1,0 +1,534 @@
+"""Degrade the canonical images as the scanner would, and see whether its own images come back.
+
+What a network invents, loses or rings at shows where its output, brought back to the scanner's
+contrast by the gain and to the scanner's grid by an estimated blur, leaves the input by more than
+the input's noise. Nothing here needs a truth, so it works on real scans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from scipy import ndimage, optimize
+
+from bidsharmony.numerics.grids import resample_to_shape
+from bidsharmony.numerics.slices import through_plane
+
+BEYOND = 3.0
+"""Residuals further out than this many sigma count: .27 % of white noise does."""
+
+WIDTHS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+"""FWHM tried first, along both axes at once (mm)."""
+
+WIDEST = 12.0
+"""FWHM at which the fit stops (mm)."""
+
+FITTED_SLICES = 12
+"""Slices, evenly spaced, that the widths are fitted on."""
+
+STRUCTURE_AREA = 25.0
+"""Smallest patch of a slice that counts as a structure (mm2): a disc of 6 mm has 28."""
+
+STRUCTURE_CONTRAST = 0.1
+"""Smallest mean residual of a patch that counts, as a share of the tissue's median signal."""
+
+EDGES = 0.25
+"""Share of the mask, where the gradient is largest, that counts as edges."""
+
+PROFILE = np.arange(-8.0, 8.25, 0.5)
+"""Where an edge's profile is read, mm from the edge towards its bright side."""
+
+PLATEAU = 4.0
+"""From this distance (mm) on, both ends of an edge's profile must be flat."""
+
+FLAT = 0.15
+"""Largest standard deviation of a plateau, as a share of the edge's height."""
+
+_FWHM_PER_SD = 2 * np.sqrt(2 * np.log(2))
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """How far the degraded output is from the input; C channels, b=0 and trace.
+
+    Attributes
+    ----------
+    fwhm_mm : (2,) float
+        Fitted blur along the two in-plane axes, from the canonical resolution to the scanner's.
+    predicted : (C, I, J, K) float32
+        Degraded output, the scanner's unit.
+    residual : (C, I, J, K) float32
+        Degraded output less input, in sigma.
+    slope : (C,) float
+        Factor that would bring the degraded output nearest to the input.
+    beyond : (C,) float
+        Share of the mask beyond `BEYOND` sigma.
+    nrmse, nrmse_noise : (C,) float
+        Root mean square residual over that of the input, and what the noise alone would give.
+    high_frequency : (C,) float
+        Power of the residual in sigma^2 above half the grid's highest frequency: 1 for white
+        noise, more for ringing and for lost detail.
+    edge_correlation : (C,) float
+        Of the residual's magnitude with the gradient of the degraded output.
+    smoothing : (C,) float
+        Correlation of the residual with the Laplacian of the degraded output: positive where the
+        output is smoother than the fitted blur explains, negative where it is sharper.
+    freqs, spectrum : (F,), (C, F) float
+        Cycles per pixel, and the residual's power there: white noise of 1 sigma has 1.
+    """
+
+    fwhm_mm: tuple[float, float]
+    predicted: np.ndarray
+    residual: np.ndarray
+    slope: tuple[float, ...]
+    beyond: tuple[float, ...]
+    nrmse: tuple[float, ...]
+    nrmse_noise: tuple[float, ...]
+    high_frequency: tuple[float, ...]
+    edge_correlation: tuple[float, ...]
+    smoothing: tuple[float, ...]
+    freqs: np.ndarray
+    spectrum: np.ndarray
+
+
+def forward_consistency(
+    output: np.ndarray,
+    gain: np.ndarray,
+    measured: np.ndarray,
+    mask: np.ndarray,
+    sigma: Sequence[float],
+    *,
+    zooms: Sequence[float],
+    axis: int = 2,
+    kernel: np.ndarray | None = None,
+) -> Consistency:
+    """Bring the output back to the scanner's contrast and resolution, and compare.
+
+    Parameters
+    ----------
+    output : (C, I', J', K') float
+        Canonical images, over the same field of view, with the same number of slices.
+    gain : (I, J, K) float
+        Canonical over scanner's unit.
+    measured : (C, I, J, K) float
+        Bias-corrected input, the scanner's unit.
+    mask : (I, J, K) bool
+    sigma : (C,) float
+        Noise of the input before `kernel`, the scanner's unit.
+    zooms : (3,) mm
+        Of the input.
+    axis : int
+        The slice axis.
+    kernel : (2r + 1,) float, optional
+        Through-plane kernel that the output has seen, `numerics.slices.throughplane_kernel`; it
+        is applied to the input, whose noise falls with it.
+
+    Returns
+    -------
+    Consistency
+
+    Raises
+    ------
+    ValueError
+        If the mask is empty or a sigma is not positive.
+
+    Examples
+    --------
+    >>> image = np.random.default_rng(0).random((1, 12, 12, 2))
+    >>> found = forward_consistency(image, np.ones((12, 12, 2)), image,
+    ...                             np.ones((12, 12, 2), bool), [0.01], zooms=(2, 2, 5))
+    >>> found.beyond, [round(fwhm, 1) for fwhm in found.fwhm_mm]
+    ((0.0,), [0.0, 0.0])
+    """
+    kernel = np.ones(1) if kernel is None else np.asarray(kernel, np.float64)
+    sigma = np.asarray(sigma, np.float64) * np.sqrt(np.sum(kernel**2))
+    mask = np.asarray(mask, bool)
+    if not mask.any():
+        raise ValueError('the mask is empty')
+    if not (np.isfinite(sigma) & (sigma > 0)).all():
+        raise ValueError(f'sigma {sigma.tolist()}: noise must be positive')
+    fine_gain = np.exp(resample_to_shape(np.log(gain), output.shape[1:]))
+    own = np.stack([_slices_first(image / fine_gain, axis) for image in output])
+    given = np.stack([_slices_first(through_plane(i, axis, kernel), axis) for i in measured])
+    inside = _slices_first(mask, axis)
+    inplane = [float(zoom) for ax, zoom in enumerate(zooms) if ax != axis]
+    fwhm = fit_blur(own, given, inside, sigma, inplane)
+    predicted = degrade(own, given.shape[2:], inplane, fwhm)
+    residual = (predicted - given) / sigma[:, None, None, None].astype(np.float32)
+    freqs, spectrum = residual_spectrum(residual, inside)
+    mean_power = [np.sqrt(np.mean(image[inside].astype(np.float64) ** 2)) for image in given]
+    gradients = np.stack([_gradient(image, 0.5, inplane) for image in predicted])
+    laplacian = np.stack([ndimage.gaussian_laplace(image, (0, 0.7, 0.7)) for image in predicted])
+    return Consistency(
+        fwhm_mm=fwhm,
+        predicted=_slices_back(predicted, axis),
+        residual=_slices_back(residual, axis),
+        slope=tuple(
+            float(np.vdot(p[inside], g[inside]) / np.vdot(p[inside], p[inside]))
+            for p, g in zip(predicted, given, strict=True)
+        ),
+        beyond=tuple(float(np.mean(np.abs(r[inside]) > BEYOND)) for r in residual),
+        nrmse=tuple(
+            float(np.sqrt(np.mean(r[inside].astype(np.float64) ** 2)) * s / power)
+            for r, s, power in zip(residual, sigma, mean_power, strict=True)
+        ),
+        nrmse_noise=tuple(float(s / p) for s, p in zip(sigma, mean_power, strict=True)),
+        high_frequency=tuple(float(power[freqs > 0.25].mean()) for power in spectrum),
+        edge_correlation=tuple(
+            _correlation(np.abs(r[inside]), g[inside])
+            for r, g in zip(residual, gradients, strict=True)
+        ),
+        smoothing=tuple(
+            _correlation(r[inside], x[inside]) for r, x in zip(residual, laplacian, strict=True)
+        ),
+        freqs=freqs,
+        spectrum=spectrum,
+    )
+
+
+def fit_blur(
+    own: np.ndarray,
+    given: np.ndarray,
+    mask: np.ndarray,
+    sigma: np.ndarray,
+    zooms: Sequence[float],
+) -> tuple[float, float]:
+    """Fit the Gaussian that a scanner adds to the canonical resolution, by least squares.
+
+    Each channel has a factor of its own in the fit, so that a contrast that is off does not pass
+    for a blur.
+
+    Parameters
+    ----------
+    own : (C, S, H', W')
+        Output in the scanner's contrast.
+    given : (C, S, H, W)
+    mask : (S, H, W) bool
+    sigma : (C,)
+    zooms : (2,) mm
+        Of `given`, in plane.
+
+    Returns
+    -------
+    (2,) float
+        FWHM along rows' and columns' axes, mm.
+    """
+    full = np.flatnonzero(mask.any(axis=(1, 2)))
+    few = full[np.unique(np.linspace(0, len(full) - 1, FITTED_SLICES).round().astype(int))]
+    own, given, mask = own[:, few], given[:, few], mask[few]
+
+    def misfit(widths: Sequence[float]) -> float:
+        predicted = degrade(own, given.shape[2:], zooms, np.clip(widths, 0, WIDEST))
+        total = 0.0
+        for p, g, s in zip(predicted, given, sigma, strict=True):
+            p, g = p[mask].astype(np.float64), g[mask].astype(np.float64)
+            total += (np.vdot(g, g) - np.vdot(p, g) ** 2 / np.vdot(p, p)) / s**2
+        return total
+
+    start = max(min(WIDTHS, key=lambda width: misfit((width, width))), 0.5)
+    simplex = [(start, start), (start + 0.7, start), (start, start + 0.7)]
+    found = optimize.minimize(
+        misfit,
+        (start, start),
+        method='Nelder-Mead',
+        bounds=[(0, WIDEST)] * 2,
+        options={'initial_simplex': simplex, 'xatol': 0.02, 'fatol': 1e-3 * len(sigma)},
+    )
+    return float(found.x[0]), float(found.x[1])
+
+
+def degrade(
+    images: np.ndarray, shape: Sequence[int], zooms: Sequence[float], fwhm: Sequence[float]
+) -> np.ndarray:
+    """Blur images by a Gaussian and sample them as a scanner does, no finer than its k-space.
+
+    Parameters
+    ----------
+    images : (C, S, H', W')
+    shape : (2,) int
+        Rows and columns of the scanner's grid, over the same field of view.
+    zooms, fwhm : (2,) mm
+        Pixel of the scanner's grid, and width along both axes.
+
+    Returns
+    -------
+    (C, S, H, W) float32
+
+    Examples
+    --------
+    >>> degrade(np.ones((1, 1, 12, 12)), (4, 4), (3, 3), (4, 4)).round(6).ravel()[:3].tolist()
+    [1.0, 1.0, 1.0]
+    """
+    rows, columns = (
+        _sampling(images.shape[2 + i], int(shape[i]), float(shape[i] * zooms[i]), float(fwhm[i]))
+        for i in range(2)
+    )
+    images = np.asarray(images, np.float32)
+    return np.stack([rows @ channel @ columns.T for channel in images])
+
+
+def beyond_band(images: np.ndarray, shape: Sequence[int], mask: np.ndarray) -> float:
+    """Measure the detail finer than the scanner's grid can hold: what it never saw.
+
+    Such detail is inferred, by interpolation or by learned anatomy, and no comparison with the
+    input can confirm or refute it.
+
+    Parameters
+    ----------
+    images : (S, H', W')
+    shape : (2,) int
+        Of the scanner's grid, over the same field of view.
+    mask : (S, H', W') bool
+
+    Returns
+    -------
+    float
+        Root mean square of that detail over the root mean square of the image in the mask.
+
+    Examples
+    --------
+    >>> beyond_band(np.ones((1, 8, 8)), (4, 4), np.ones((1, 8, 8), bool)) < 1e-6
+    True
+    """
+    images = np.asarray(images, np.float32)
+    rows, columns = (
+        _sampling(n, n, 1.0, 0.0, int(m)) for n, m in zip(images.shape[1:], shape, strict=True)
+    )
+    finer = images - rows @ images @ columns.T
+    return float(np.sqrt(np.mean(finer[mask] ** 2) / np.mean(images[mask] ** 2)))
+
+
+def residual_spectrum(residual: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Average the residual's power spectrum over slices and rings of equal frequency.
+
+    Each slice is weighted by a Hann taper from the edge of its mask to its deepest point.
+
+    Parameters
+    ----------
+    residual : (C, S, H, W)
+        In sigma.
+    mask : (S, H, W) bool
+
+    Returns
+    -------
+    freqs : (F,) cycles per pixel, up to .5
+    spectrum : (C, F)
+        White noise of 1 sigma has 1 throughout.
+    """
+    height, width = residual.shape[2:]
+    radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
+    side = min(height, width)
+    rings = np.minimum(np.rint(radius * side).astype(int), side // 2 + 1).ravel()
+    count = side // 2 + 1
+    total, weight = np.zeros((len(residual), count + 1)), 0.0
+    for index, inside in enumerate(mask):
+        depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
+        if depth.max() < 2:
+            continue
+        window = np.sin(0.5 * np.pi * depth / depth.max()) ** 2
+        # weighed by the window's area, as its slice weighs in the brain
+        weight += (window**2).sum()
+        for channel, image in enumerate(residual[:, index]):
+            power = np.abs(np.fft.fft2(image * window)) ** 2
+            total[channel] += np.bincount(rings, power.ravel(), minlength=count + 1)
+    members = np.bincount(rings, minlength=count + 1)
+    if not weight > 0:
+        return np.arange(1, count) / side, np.zeros((len(residual), count - 1))
+    return np.arange(1, count) / side, (total / members / weight)[:, 1:count]
+
+
+def structures(
+    residual: np.ndarray,
+    measured: np.ndarray,
+    sigma: float,
+    mask: np.ndarray,
+    affine: np.ndarray,
+    *,
+    axis: int = 2,
+    area: float = STRUCTURE_AREA,
+    contrast: float = STRUCTURE_CONTRAST,
+) -> list[dict[str, Any]]:
+    """List connected patches of a slice where the residual says that something came or went.
+
+    A patch lies beyond `BEYOND` sigma with one sign, is at least `area` large and its mean is at
+    least `contrast` of the tissue's median signal.
+
+    Parameters
+    ----------
+    residual : (I, J, K)
+        Of one channel, in sigma.
+    measured : (I, J, K)
+        The input of that channel.
+    sigma : float
+        What the residual was divided by.
+    mask : (I, J, K) bool
+    affine : (4, 4)
+        Voxel to RAS+ mm.
+    axis : int
+        The slice axis.
+    area : mm2
+    contrast : float
+
+    Returns
+    -------
+    list of dict
+        Largest contrast times area first: ``sign`` (+1 where the output is brighter than the
+        input), ``voxel`` (nearest to the centre), ``ras_mm``, ``area_mm2``, ``sigma`` (mean),
+        ``contrast`` (mean, share of the tissue's median) and ``edge_share`` (how much of it lies
+        on the quarter of the brain that has the steepest gradients).
+    """
+    zooms = np.linalg.norm(np.asarray(affine, np.float64)[:3, :3], axis=0)
+    inplane = [zooms[ax] for ax in range(3) if ax != axis]
+    values, inside = _slices_first(residual, axis), _slices_first(np.asarray(mask, bool), axis)
+    image = _slices_first(np.asarray(measured, np.float32), axis)
+    level = float(np.median(image[inside]))
+    gradient = _gradient(image, 0.7, inplane)
+    edges = gradient >= np.quantile(gradient[inside], 1 - EDGES)
+    pixel, flat = float(np.prod(inplane)), np.zeros((3, 3, 3), int)
+    flat[1] = 1  # neighbours within a slice, corners too
+    found = []
+    for sign in (1, -1):
+        labels, _ = ndimage.label(inside & (sign * values > BEYOND), structure=flat)
+        for number, box in enumerate(ndimage.find_objects(labels), start=1):
+            patch = np.argwhere(labels[box] == number) + [side.start for side in box]
+            size, where = len(patch) * pixel, tuple(patch.T)
+            mean = float(values[where].mean())
+            if size < area or abs(mean) * sigma < contrast * level:
+                continue
+            middle = patch.mean(axis=0)
+            voxel = np.insert(middle[1:], axis, middle[0])
+            found.append(
+                {
+                    'sign': sign,
+                    'voxel': [round(float(v)) for v in voxel],
+                    'ras_mm': (affine[:3, :3] @ voxel + affine[:3, 3]).round(1).tolist(),
+                    'area_mm2': float(size),
+                    'sigma': mean,
+                    'contrast': mean * sigma / level,
+                    'edge_share': float(edges[where].mean()),
+                }
+            )
+    return sorted(found, key=lambda item: -abs(item['contrast']) * item['area_mm2'])
+
+
+def edge_profile(
+    images: np.ndarray, reference: np.ndarray, mask: np.ndarray, pixel: float
+) -> tuple[np.ndarray, int]:
+    """Average the profiles across clean edges: dark plateau 0, bright plateau 1.
+
+    Edges are the steepest quarter of the mask in `reference`, where its gradient has a ridge; an
+    edge is clean if both ends of the reference's profile (beyond `PLATEAU`) are flat. The same
+    places are read off `images`.
+
+    Parameters
+    ----------
+    images, reference, mask : (S, H, W)
+    pixel : mm
+
+    Returns
+    -------
+    profile : (len(PROFILE),) float
+        nan where there is no clean edge.
+    count : int
+        Edges averaged.
+    """
+    dark, bright = PROFILE <= -PLATEAU, PROFILE >= PLATEAU
+    profiles = []
+    for image, ref, inside in zip(images, reference, mask, strict=True):
+        smooth = ndimage.gaussian_filter(np.asarray(ref, np.float64), 1.5 / pixel)
+        slope = np.stack(np.gradient(smooth))
+        steep = np.hypot(*slope)
+        if not inside.any():
+            continue
+        ridge = inside & (steep >= np.quantile(steep[inside], 1 - EDGES)) & (steep > 0)
+        places = np.argwhere(ridge).T
+        direction = slope[:, ridge] / steep[ridge]
+        beside = [
+            ndimage.map_coordinates(steep, places + sign * direction, order=1, mode='nearest')
+            for sign in (1, -1)
+        ]
+        keep = (steep[ridge] >= beside[0]) & (steep[ridge] >= beside[1])
+        places, direction = places[:, keep], direction[:, keep]
+        points = places[..., None] + direction[..., None] * PROFILE / pixel
+        lines = ndimage.map_coordinates(np.asarray(ref, np.float64), points, order=1)
+        height = lines[:, bright].mean(axis=1) - lines[:, dark].mean(axis=1)
+        uneven = np.maximum(lines[:, bright].std(axis=1), lines[:, dark].std(axis=1))
+        clean = (height > 0) & (uneven < FLAT * height)
+        lines = ndimage.map_coordinates(np.asarray(image, np.float64), points[:, clean], order=1)
+        low, high = lines[:, dark].mean(axis=1), lines[:, bright].mean(axis=1)
+        whole = high - low > FLAT * height[clean]
+        profiles.append((lines[whole] - low[whole, None]) / (high - low)[whole, None])
+    gathered = np.concatenate([*profiles, np.zeros((0, len(PROFILE)))])
+    if not len(gathered):
+        return np.full(len(PROFILE), np.nan), 0
+    return gathered.mean(axis=0), len(gathered)
+
+
+def overshoot(profile: np.ndarray) -> float:
+    """Measure how far an edge's mean profile rises above its bright and dips below its dark end.
+
+    Parameters
+    ----------
+    profile : (len(PROFILE),) float
+        See `edge_profile`.
+
+    Returns
+    -------
+    float
+        Mean of both, as a share of the edge's height; a step cut off in k-space rings by .09.
+
+    Examples
+    --------
+    >>> overshoot(np.where(PROFILE > 0, 1.0, 0.0))
+    0.0
+    """
+    return float((max(profile.max() - 1, 0) + max(-profile.min(), 0)) / 2)
+
+
+@lru_cache(maxsize=256)
+def _sampling(
+    n_in: int, n_out: int, length: float, fwhm: float, band: int | None = None
+) -> np.ndarray:
+    """Return blur and sampling along one axis as a matrix, (n_out, n_in) float32.
+
+    Row i is what a scanner with `band` (by default n_out) k-space samples over `length` mm sees at
+    the centre of its pixel i.
+    """
+    band = min(n_in, n_out if band is None else band)
+    waves = np.arange(band // 2 + 1)
+    weights = np.where(waves == 0, 1.0, 2.0)
+    if band % 2 == 0:
+        weights[-1] = 1.0  # the highest frequency of an even number of samples is there once
+    sigma = fwhm / _FWHM_PER_SD / length
+    weights *= np.exp(-2 * (np.pi * sigma * waves) ** 2)
+    places = (np.arange(n_out) + 0.5)[:, None] / n_out - (np.arange(n_in) + 0.5) / n_in
+    matrix = np.tensordot(np.cos(2 * np.pi * places[..., None] * waves), weights, axes=1) / n_in
+    return np.ascontiguousarray(matrix, np.float32)
+
+
+def _slices_first(volume: np.ndarray, axis: int) -> np.ndarray:
+    """Put the slice axis first."""
+    moved = np.moveaxis(np.asarray(volume), axis, 0)
+    return np.ascontiguousarray(moved, bool if moved.dtype == bool else np.float32)
+
+
+def _slices_back(volumes: np.ndarray, axis: int) -> np.ndarray:
+    """Put the slice axis of (C, S, H, W) where it was."""
+    return np.ascontiguousarray(np.moveaxis(volumes, 1, axis + 1))
+
+
+def _gradient(slices: np.ndarray, sd: float, zooms: Sequence[float]) -> np.ndarray:
+    """Return the in-plane gradient's magnitude of (S, H, W) slices smoothed by `sd` pixels."""
+    smooth = ndimage.gaussian_filter(slices, (0, sd, sd))
+    return np.hypot(*np.gradient(smooth, *zooms, axis=(1, 2)))
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Return Pearson's correlation; 0 if one of the two is constant."""
+    a, b = a.astype(np.float64) - a.mean(), b.astype(np.float64) - b.mean()
+    size = np.sqrt(np.vdot(a, a) * np.vdot(b, b))
+    return float(np.vdot(a, b) / size) if size > 0 else 0.0
