@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 
 from bidsharmony.cli.listing import complain_of_machine
 from bidsharmony.cli.parser import EXIT_DONE, OneLineParser, positive_int
+
+
+def positive_float(text: str) -> float:
+    """Read a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number above 0')
+    return value
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -21,7 +33,15 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         help='folder with whole-head label maps training_seg_NN.nii.gz '
-        '(individuals 1-10 train, 11-12 validate)',
+        '(individuals 1-10 train, 11-12 validate), and for the one-individual recipe a '
+        'brain-extracted *_T2w.nii.gz',
+    )
+    parser.add_argument(
+        '--recipe',
+        choices=('individuals', 'one-individual'),
+        default='individuals',
+        help='train on the label maps of ten individuals, or on the lower two thirds of one '
+        "individual's T2-weighted volume (%(default)s)",
     )
     parser.add_argument(
         '--out',
@@ -29,12 +49,27 @@ def build_parser() -> argparse.ArgumentParser:
         required=True,
         help='weights to write (.safetensors); the curve goes beside them',
     )
-    parser.add_argument(
-        '--steps', type=positive_int, default=2400, help='optimiser steps (%(default)s)'
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
+        '--steps', type=positive_int, default=12000, help='optimiser steps (%(default)s)'
     )
-    parser.add_argument('--seed', type=int, default=20261123, help='random seed (%(default)s)')
+    length.add_argument(
+        '--hours', type=positive_float, default=0.0, help='train for so long instead of by steps'
+    )
     parser.add_argument(
-        '--every', type=positive_int, default=200, help='steps between validations (%(default)s)'
+        '--start-from', type=Path, help='weights to begin with instead of random ones'
+    )
+    parser.add_argument(
+        '--learning-rate', type=positive_float, default=1.5e-3, help='at its height (%(default)s)'
+    )
+    parser.add_argument('--seed', type=int, default=20261124, help='random seed (%(default)s)')
+    parser.add_argument(
+        '--every', type=positive_int, default=500, help='steps between validations (%(default)s)'
+    )
+    parser.add_argument(
+        '--bfloat16',
+        action='store_true',
+        help='compute in bfloat16: about twice as fast on processors that have it',
     )
     parser.add_argument(
         '--workers', type=positive_int, default=1, help='processes that simulate (%(default)s)'
@@ -45,12 +80,27 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def said(options: argparse.Namespace) -> str:
+    """Return the command that was given, without this machine's paths."""
+    length = f'--hours {options.hours:g}' if options.hours else f'--steps {options.steps}'
+    start = ' --start-from WEIGHTS' if options.start_from else ''
+    return (
+        f'bidsharmony-train --anatomy ANATOMY --out WEIGHTS --recipe {options.recipe} {length}'
+        f'{start} --learning-rate {options.learning_rate:g} --seed {options.seed} '
+        f'--every {options.every} --workers {options.workers}'
+        + (' --bfloat16' if options.bfloat16 else '')
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     """Train; return the exit code (0 done, 2 usage, 3 disk or permission)."""
     parser = build_parser()
     options = parser.parse_args(argv)
     if options.out.suffix != '.safetensors':
         parser.error(f'--out {options.out}: weights end in .safetensors')
+    # one thread each for the processes that simulate: more would only fight for the same cores
+    os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
+    os.environ.setdefault('MKL_NUM_THREADS', '1')
     logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stderr)
     import torch
 
@@ -62,14 +112,18 @@ def main(argv: list[str] | None = None) -> int:
         train(
             options.anatomy,
             options.out,
-            Recipe(steps=options.steps, seed=options.seed),
+            Recipe(
+                name=options.recipe,
+                steps=options.steps,
+                hours=options.hours,
+                seed=options.seed,
+                learning_rate=options.learning_rate,
+                bfloat16=options.bfloat16,
+            ),
             workers=options.workers,
             every=options.every,
-            provenance={
-                'command': 'bidsharmony-train --anatomy ANATOMY --out WEIGHTS '
-                f'--steps {options.steps} --seed {options.seed} '
-                f'--every {options.every} --workers {options.workers}'
-            },
+            start_from=options.start_from,
+            provenance={'command': said(options)},
         )
     except FileNotFoundError as error:
         parser.error(str(error))

@@ -2,9 +2,9 @@
 
 ::
 
-    b0, trace (B, 2, H, W) ── encoder ──┬── contrast:   log gain g (B, 1, H, W), smooth
-    scanner facts (B, 2 C) ── FiLM ─────┤
-                                        └── resolution: residual r (B, 2, H, W)
+    b0, trace (B, 2, H, W) ──── encoder ──┬── contrast:   log gain g (B, 1, H, W), smooth
+    facts and marks (B, 2 C) ── FiLM ─────┤
+                                          └── resolution: residual r (B, 2, H, W)
 
     harmonized = exp(g) * input + r
 
@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-#: Sidecar facts the network is told: BIDS key, centre and spread of its standardisation.
+#: What the network is told of a scan: the sidecar's facts and the marks measured in the image
+#: (`numerics.marks`), each with centre and spread of its standardisation.
 CONDITIONS = (
     ('MagneticFieldStrength', 3.0, 1.5),  # T
     ('EchoTime', 0.080, 0.020),  # s
@@ -30,14 +31,19 @@ CONDITIONS = (
     ('BValue', 1000.0, 400.0),  # s/mm2
     ('SliceThickness', 3.5, 1.5),  # mm
     ('AcquiredPixel', 2.2, 0.7),  # mm in plane
+    ('MeasuredNoiseB0', -1.7, 0.4),  # log10 of robust scales
+    ('MeasuredNoiseTrace', -2.0, 0.4),
+    ('MeasuredSlopeB0', -5.5, 1.0),
+    ('MeasuredSlopeTrace', -5.0, 1.2),
 )
+FACTS = tuple(key for key, *_ in CONDITIONS[:6])  # the sidecar's
 N_CONDITIONS = 2 * len(CONDITIONS)
-WIDTHS = (40, 64, 96)  # features at 2, 4 and 8 mm
+WIDTHS = (48, 80, 112)  # features at 2, 4 and 8 mm
 STRIDE = 8  # height and width must be multiples of it
 
 
 def encode_metadata(metadata: Mapping[str, object]) -> Tensor:
-    """Standardise the scanner facts; what is missing or not a number becomes 0 with its flag set.
+    """Standardise facts and marks; what is missing or not a number becomes 0 with its flag set.
 
     Parameters
     ----------
@@ -51,7 +57,7 @@ def encode_metadata(metadata: Mapping[str, object]) -> Tensor:
 
     Examples
     --------
-    >>> encode_metadata({'MagneticFieldStrength': 1.5})[[0, 1, 6, 7]].tolist()
+    >>> encode_metadata({'MagneticFieldStrength': 1.5})[[0, 1, 10, 11]].tolist()
     [-1.0, 0.0, 0.0, 1.0]
     """
     values = torch.zeros(len(CONDITIONS))
@@ -163,11 +169,11 @@ class Harmonizer(nn.Module):
         Output
         """
         facts = self.facts(condition)  # (B, 32)
-        fine = self.enter(functional.pixel_unshuffle(images, 2))  # (B, 40, H/2, W/2)
+        fine = self.enter(functional.pixel_unshuffle(images, 2))  # (B, 48, H/2, W/2)
         fine = self.encode_fine(fine, facts)
-        middle = self.encode_middle(self.to_middle(fine), facts)  # (B, 64, H/4, W/4)
-        coarse = self.encode_coarse(self.to_coarse(middle), facts)  # (B, 96, H/8, W/8)
-        facts = facts + self.scene(coarse.mean(dim=(2, 3)))
+        middle = self.encode_middle(self.to_middle(fine), facts)  # (B, 80, H/4, W/4)
+        coarse = self.encode_coarse(self.to_coarse(middle), facts)  # (B, 112, H/8, W/8)
+        facts = facts + self.scene(self._mean_inside(coarse, images))
         middle = self.decode_middle(middle + self._double(self.from_coarse(coarse)), facts)
         fine = self.decode_fine(fine + self._double(self.from_middle(middle)), facts)
         log_gain = self._double(self.gain_head(fine)).clamp(-2.5, 2.5)
@@ -179,6 +185,12 @@ class Harmonizer(nn.Module):
         if self.resolution:
             out = out + residual
         return Output(out, log_gain, log_error)
+
+    @staticmethod
+    def _mean_inside(features: Tensor, images: Tensor) -> Tensor:
+        """Average features over what shines in b=0, so that air around a head does not count."""
+        inside = functional.avg_pool2d(images[:, :1], STRIDE).clamp(0.01, 1)
+        return (features * inside).sum(dim=(2, 3)) / inside.sum(dim=(2, 3))
 
     @staticmethod
     def _double(features: Tensor) -> Tensor:

@@ -7,19 +7,34 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from tqdm import tqdm
 
 from bidsharmony.evaluation.fidelity import affine_fit, psnr, ssim
-from bidsharmony.network.model import WIDTHS, Harmonizer, encode_metadata
-from bidsharmony.network.weights import save_weights
-from bidsharmony.physics.heads import Head, load_head
-from bidsharmony.physics.pairs import CANONICAL_FWHM, GRID_SPACING, Pair, draw_pair, to_grid
+from bidsharmony.evaluation.forest import eight_bits, gray_window, guess_scanners, slice_features
+from bidsharmony.network.model import FACTS, WIDTHS, Harmonizer, encode_metadata
+from bidsharmony.network.weights import load_weights, save_weights
+from bidsharmony.numerics.marks import measured_marks
+from bidsharmony.physics.heads import Head, brain_positions, draw_slab, load_head
+from bidsharmony.physics.pairs import (
+    CANONICAL_FWHM,
+    CANONICAL_METADATA,
+    CANONICAL_THICKNESS,
+    CANONICAL_TISSUE_MEAN,
+    GRID_SPACING,
+    Pair,
+    draw_twins,
+    scan,
+    to_grid,
+)
+from bidsharmony.physics.scanner import Protocol, draw_protocol
+from bidsharmony.physics.signal import varied_table
 
 LOGGER = logging.getLogger(__name__)
 
@@ -27,6 +42,10 @@ TRAINING = tuple(range(1, 11))  # individuals, by the number in the label map's 
 VALIDATION = (11, 12)
 TESTING = (13, 14, 15, 16, 17)
 METHODS = ('identity', 'bicubic', 'network')
+WARM_UP = 0.03  # of the training, over which the learning rate rises
+
+
+RECIPES = ('individuals', 'one-individual')
 
 
 @dataclass(frozen=True)
@@ -35,8 +54,16 @@ class Recipe:
 
     Attributes
     ----------
-    steps, batch, patch : int
-        Optimiser steps, slices a step, pixels a side.
+    name : str
+        One of `RECIPES`: whole-head label maps of ten individuals, or the T2-weighted volume of
+        one, as Wada et al. had (J Magn Reson Imaging 2024;60:510).
+    steps : int
+        Optimiser steps.
+    hours : float
+        If positive, the time that training takes instead; the learning rate then follows the
+        clock, and how many steps were made is written into the weights.
+    batch, patch : int
+        Slices a step (an even number: each is scanned on two scanners), pixels a side.
     learning_rate : float
         At its height; it rises over the first 3 % and falls along a cosine.
     seed : int
@@ -44,18 +71,36 @@ class Recipe:
         Chance that a scanner fact is hidden from the network in training.
     average : float
         Decay of the running average of weights that is kept.
-    validation_pairs : int
-        Slices of each validation individual.
+    consistency : float
+        Weight of the difference between the two scanners' outputs.
+    squared : float
+        Weight of the squared error beside the absolute one.
+    repeat : float
+        Weight of the change when an output is harmonized again.
+    validation_slices : int
+        Of each validation individual, each on `VALIDATION_SCANNERS` scanners.
+    bfloat16 : bool
+        Compute convolutions in bfloat16, which pays on processors that have it.
     """
 
-    steps: int = 2400
+    name: str = 'individuals'
+    steps: int = 12000
+    hours: float = 0.0
     batch: int = 8
     patch: int = 128
     learning_rate: float = 1.5e-3
-    seed: int = 20261123
+    seed: int = 20261124
     missing: float = 0.2
-    average: float = 0.995
-    validation_pairs: int = 16
+    average: float = 0.998
+    consistency: float = 0.5
+    squared: float = 1.0
+    repeat: float = 1.0
+    validation_slices: int = 4
+    bfloat16: bool = False
+
+
+VALIDATION_SCANNERS = 7
+BAR = '{l_bar}{bar}| {elapsed}<{remaining}{postfix}'
 
 
 def load_individuals(anatomy: Path, numbers: tuple[int, ...]) -> list[Head]:
@@ -86,7 +131,7 @@ def load_individuals(anatomy: Path, numbers: tuple[int, ...]) -> list[Head]:
 
 
 class PairStream(IterableDataset):
-    """An endless, seeded stream of training patches."""
+    """An endless, seeded stream of training patches, each on two scanners."""
 
     def __init__(self, heads: list[Head], recipe: Recipe) -> None:
         self.heads, self.recipe = heads, recipe
@@ -95,31 +140,44 @@ class PairStream(IterableDataset):
         worker = get_worker_info()
         rng = np.random.default_rng([self.recipe.seed, 0 if worker is None else worker.id])
         while True:
-            yield patch_tensors(draw_pair(self.heads, rng), self.recipe, rng)
+            yield twin_tensors(draw_twins(self.heads, rng), self.recipe, rng)
 
 
-def patch_tensors(pair: Pair, recipe: Recipe, rng: np.random.Generator) -> dict[str, Tensor]:
-    """Cut one random patch that holds brain, with facts hidden at random, as tensors."""
+def twin_tensors(
+    twins: tuple[Pair, Pair], recipe: Recipe, rng: np.random.Generator
+) -> dict[str, Tensor]:
+    """Cut one random patch that holds brain from both scans, as tensors of two.
+
+    Facts are hidden at random, marks less often.
+    """
+    brain = twins[0].brain
     size = recipe.patch
-    rows, columns = np.nonzero(pair.brain > 0.5)
-    limit = pair.brain.shape[0] - size
+    rows, columns = np.nonzero(brain > 0.5)
+    limit = brain.shape[0] - size
     pick = rng.integers(len(rows)) if len(rows) else 0
     centre = (rows[pick], columns[pick]) if len(rows) else (limit // 2, limit // 2)
     top, left = (
         int(np.clip(c - size // 2 + rng.integers(-size // 4, size // 4), 0, limit)) for c in centre
     )
     window = (..., slice(top, top + size), slice(left, left + size))
-    if rng.random() < 0.1:  # MASiVar-like sidecars that say nothing of the scanner
-        known = {}
-    else:
-        known = {k: v for k, v in pair.metadata.items() if rng.random() > recipe.missing}
+    conditions = []
+    for pair in twins:
+        # MASiVar-like sidecars say nothing of the scanner
+        chance = 1.0 if rng.random() < 0.1 else recipe.missing
+        chances = {key: chance if key in FACTS else 0.05 for key in pair.metadata}
+        known = {k: v for k, v in pair.metadata.items() if rng.random() >= chances[k]}
+        conditions.append(encode_metadata(known))
+
+    def both(name: str) -> Tensor:
+        return torch.from_numpy(np.stack([getattr(pair, name)[window] for pair in twins]))
+
     return {
-        'source': torch.from_numpy(np.ascontiguousarray(pair.source[window])),
-        'target': torch.from_numpy(np.ascontiguousarray(pair.target[window])),
-        'log_gain': torch.from_numpy(np.ascontiguousarray(pair.log_gain[window])[None]),
-        'brain': torch.from_numpy(np.ascontiguousarray(pair.brain[window])[None]),
-        'head': torch.from_numpy(np.ascontiguousarray(pair.head[window])[None]),
-        'condition': encode_metadata(known),
+        'source': both('source'),
+        'target': both('target'),
+        'log_gain': both('log_gain')[:, None],
+        'brain': both('brain')[:, None],
+        'head': both('head')[:, None],
+        'condition': torch.stack(conditions),
     }
 
 
@@ -127,25 +185,70 @@ def _gradient(images: Tensor) -> tuple[Tensor, Tensor]:
     return images[..., 1:, :] - images[..., :-1, :], images[..., 1:] - images[..., :-1]
 
 
-def loss_of(model: Harmonizer, batch: dict[str, Tensor]) -> Tensor:
-    """Return the training loss: absolute error, edges, ADC, gain, and the error's own estimate."""
-    output = model(batch['source'], batch['condition'])
+def loss_of(model: Harmonizer, batch: dict[str, Tensor], recipe: Recipe) -> Tensor:
+    """Return the training loss.
+
+    Absolute and squared error, edges, ADC, gain, agreement of twins, repetition, and the error's
+    own estimate.
+
+    Parameters
+    ----------
+    model : Harmonizer
+    batch : dict
+        See `twin_tensors`; (B / 2, 2, ...).
+    recipe : Recipe
+    """
+    batch = {name: tensor.flatten(0, 1) for name, tensor in batch.items()}
+    if recipe.repeat:
+        batch = _with_repetition(model, batch, recipe)
+    images = batch['source'].contiguous(memory_format=torch.channels_last)
+    with torch.autocast('cpu', torch.bfloat16, enabled=recipe.bfloat16):
+        output = model(images, batch['condition'])
+    out, log_gain, log_error = (part.float() for part in output)
     # (B, 2, H, W); the trace is darker than b=0 by this factor and shall count as much
-    weight = (0.1 + 0.9 * batch['brain']) * torch.tensor([1.0, 2.5])[:, None, None]
-    error = (output.images - batch['target']).abs()
-    loss = (weight * error).mean()
-    for ours, truth in zip(_gradient(output.images), _gradient(batch['target']), strict=True):
-        w = weight[..., : ours.shape[-2], : ours.shape[-1]]
-        loss = loss + (w * (ours - truth).abs()).mean()
+    channels = torch.tensor([1.0, 2.5])[:, None, None]
+    weight = (0.1 + 0.9 * batch['brain']) * channels
+    difference = out - batch['target']
+    error = difference.abs()
+    loss = (weight * error).mean() + recipe.squared * (weight * channels * error**2).mean()
+    for edges in _gradient(difference):
+        w = weight[..., : edges.shape[-2], : edges.shape[-1]]
+        loss = loss + (w * edges.abs()).mean()
     floor = 0.05  # canonical units: below it a logarithm only amplifies what noise is left
-    ours, truth = output.images.clamp_min(floor).log(), batch['target'].clamp_min(floor).log()
+    ours, truth = out.clamp_min(floor).log(), batch['target'].clamp_min(floor).log()
     ratio = (ours[:, :1] - ours[:, 1:]) - (truth[:, :1] - truth[:, 1:])
     loss = loss + 0.2 * (batch['brain'] * ratio.abs()).mean()
     inside = (batch['head'] > 0.5) * (0.1 + 0.9 * batch['brain'])
-    loss = loss + 0.5 * (inside * (output.log_gain - batch['log_gain']).abs()).mean()
+    loss = loss + 0.5 * (inside * (log_gain - batch['log_gain']).abs()).mean()
+    if recipe.consistency:
+        first, second = out[0::2], out[1::2]
+        # the repeated scan (the last) has its own target
+        apart = (weight[0::2] * (first - second).abs())[:-1]
+        loss = loss + recipe.consistency * apart.sum() / out[0::2].numel()
     # Laplace likelihood: the network says how far off it expects to be
-    expected = error.detach() * torch.exp(-output.log_error) + output.log_error
+    expected = error.detach() * torch.exp(-log_error) + log_error
     return loss + 0.02 * (weight * expected).mean()
+
+
+@torch.no_grad()
+def _with_repetition(
+    model: Harmonizer, batch: dict[str, Tensor], recipe: Recipe
+) -> dict[str, Tensor]:
+    """Replace a batch's last scan by the network's own output, which shall come back unchanged."""
+    with torch.autocast('cpu', torch.bfloat16, enabled=recipe.bfloat16):
+        output = model(batch['source'][-1:], batch['condition'][-1:]).images.float().clamp_min(0)
+    source = output / CANONICAL_TISSUE_MEAN
+    told = {**CANONICAL_METADATA, **measured_marks(source[0].numpy())}
+    replacement = {
+        'source': source,
+        'target': output,
+        'log_gain': torch.full_like(batch['log_gain'][-1:], math.log(CANONICAL_TISSUE_MEAN)),
+        'condition': encode_metadata(told)[None],
+    }
+    return {
+        name: torch.cat([tensor[:-1], replacement.get(name, tensor[-1:])])
+        for name, tensor in batch.items()
+    }
 
 
 def _pad(images: np.ndarray) -> Tensor:
@@ -154,7 +257,9 @@ def _pad(images: np.ndarray) -> Tensor:
 
 
 @torch.inference_mode()
-def evaluate(model: Harmonizer, pairs: list[Pair]) -> dict[str, dict[str, float]]:
+def evaluate(
+    model: Harmonizer, pairs: list[Pair]
+) -> tuple[dict[str, dict[str, float]], dict[str, list[np.ndarray]]]:
     """Measure identity, bicubic and network against the truth on whole slices.
 
     Identity is the robustly scaled image brought to the grid by linear, bicubic by cubic
@@ -167,9 +272,11 @@ def evaluate(model: Harmonizer, pairs: list[Pair]) -> dict[str, dict[str, float]
 
     Returns
     -------
-    dict
+    results : dict
         ``{method: {'psnr_b0': dB, 'psnr_trace': dB, 'ssim_b0': ., 'ssim_trace': .}}``, means over
         slices.
+    outputs : dict
+        Of each method, the (2, F, F) images of every pair.
     """
     outputs: dict[str, list[np.ndarray]] = {name: [] for name in METHODS}
     for pair in pairs:
@@ -194,24 +301,61 @@ def evaluate(model: Harmonizer, pairs: list[Pair]) -> dict[str, dict[str, float]
             ]
             results[name][f'psnr_{label}'] = float(np.mean([s[0] for s in scores]))
             results[name][f'ssim_{label}'] = float(np.mean([s[1] for s in scores]))
-    return results
+    return results, outputs
 
 
-def draw_pairs(heads: list[Head], per_head: int, seed: int) -> list[Pair]:
-    """Draw a fixed, seeded set of pairs, the same number from every head."""
-    return [
-        draw_pair([head], np.random.default_rng([seed, i, j]), canonical_chance=0.0)
-        for i, head in enumerate(heads)
-        for j in range(per_head)
-    ]
+def travelling_pairs(
+    heads: list[Head], protocols: list[Protocol], per_head: int, seed: int
+) -> list[list[Pair]]:
+    """Scan slices of every head on every scanner; one list for each scanner, in the same order."""
+    runs: list[list[Pair]] = [[] for _ in protocols]
+    for i, head in enumerate(heads):
+        table = varied_table(np.random.default_rng([seed, i]))
+        # evenly spread, away from the ends
+        positions = np.quantile(brain_positions(head), np.linspace(0.2, 0.9, per_head))
+        for j, position in enumerate(positions):
+            rng = np.random.default_rng([seed, i, j])
+            slab = draw_slab(head, 208, rng, position=int(position))
+            for k, protocol in enumerate(protocols):
+                noise = np.random.default_rng([seed, i, j, k])
+                runs[k].append(scan(head, slab, table, protocol, noise))
+    return runs
 
 
-def _rate(step: int, recipe: Recipe) -> float:
-    warm = max(int(0.03 * recipe.steps), 1)
-    if step < warm:
-        return (step + 1) / warm
-    progress = (step - warm) / max(recipe.steps - warm, 1)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
+def training_heads(anatomy: Path, name: str) -> list[Head]:
+    """Load the heads that a recipe trains on."""
+    if name == 'individuals':
+        return load_individuals(anatomy, TRAINING)
+    found = sorted(anatomy.rglob('*_T2w.nii.gz'))
+    if not found:
+        raise FileNotFoundError(
+            f'{anatomy}: no *_T2w.nii.gz. Name the folder that holds it by --anatomy.'
+        )
+    from bidsharmony.physics.volumes import t2w_head
+
+    return [t2w_head(found[0], part='inferior')]
+
+
+def _rate(progress: float) -> float:
+    """Return the learning rate's factor at a progress of 0 to 1."""
+    if progress < WARM_UP:
+        return (progress + 1e-3) / (WARM_UP + 1e-3)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))
+
+
+@dataclass
+class _Progress:
+    """Where a training is: steps made, seconds spent, best score, curve."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best: float = -math.inf
+    curve: list[dict] = field(default_factory=list)
+
+    def fraction(self, recipe: Recipe) -> float:
+        if recipe.hours:
+            return min(self.seconds / (3600 * recipe.hours), 1.0)
+        return self.step / recipe.steps
 
 
 def train(
@@ -220,7 +364,8 @@ def train(
     recipe: Recipe,
     *,
     workers: int = 1,
-    every: int = 200,
+    every: int = 500,
+    start_from: Path | None = None,
     provenance: dict[str, str] | None = None,
 ) -> dict:
     """Train a network and keep the best checkpoint.
@@ -228,7 +373,7 @@ def train(
     Parameters
     ----------
     anatomy : Path
-        Label maps, see `load_individuals`.
+        Label maps and the T2-weighted volume, see `load_individuals` and `training_heads`.
     out : Path
         Weights (.safetensors); the curve is written beside them as .json. A state file of the
         same name ending in .state lets an interrupted training go on where it stopped.
@@ -237,6 +382,8 @@ def train(
         Processes that simulate.
     every : int
         Steps between validations.
+    start_from : Path, optional
+        Weights to begin with instead of random ones.
     provenance : dict, optional
         Written into the weights (command, commit).
 
@@ -246,83 +393,136 @@ def train(
         The curve: a row for each validation.
     """
     torch.manual_seed(recipe.seed)
-    heads = load_individuals(anatomy, TRAINING)
-    validation = draw_pairs(
-        load_individuals(anatomy, VALIDATION), recipe.validation_pairs, recipe.seed + 1
+    heads = training_heads(anatomy, recipe.name)
+    scanners = [
+        draw_protocol(np.random.default_rng([recipe.seed, 2, k]))
+        for k in range(VALIDATION_SCANNERS)
+    ]
+    validation = travelling_pairs(
+        load_individuals(anatomy, VALIDATION), scanners, recipe.validation_slices, recipe.seed + 1
     )
-    model = Harmonizer()
+    model = load_weights(start_from).model.train() if start_from else Harmonizer()
+    model = model.to(memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.average)
     )
     optimiser = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, recipe))
-    curve: list[dict] = []
-    start, best = 0, -math.inf
+    now = _Progress()
     state_file = out.with_suffix('.state')
+    parts = {'model': model, 'average': average, 'optimiser': optimiser}
     if state_file.is_file():
         state = torch.load(state_file, weights_only=True)
-        for part, name in ((model, 'model'), (average, 'average'), (optimiser, 'optimiser')):
+        for name, part in parts.items():
             part.load_state_dict(state[name])
-        schedule.load_state_dict(state['schedule'])
-        start, best, curve = state['step'], state['best'], json.loads(state['curve'])
-        LOGGER.info('going on from step %d', start)
-    stream = PairStream(heads, Recipe(**{**asdict(recipe), 'seed': recipe.seed + 1000 * start}))
+        now = _Progress(state['step'], state['seconds'], state['best'], json.loads(state['curve']))
+        LOGGER.info('going on from step %d', now.step)
+    # another part of the stream than before an interruption
+    stream = PairStream(heads, replace(recipe, seed=recipe.seed + 1000 * now.step))
     loader = iter(
         DataLoader(
-            stream, recipe.batch, num_workers=workers, prefetch_factor=4 if workers else None
+            stream, recipe.batch // 2, num_workers=workers, prefetch_factor=4 if workers else None
         )
     )
     losses: list[float] = []
-    began = time.monotonic()
-    for step in range(start, recipe.steps):
-        loss = loss_of(model, next(loader))
+    bar = tqdm(total=100, unit='%', disable=None, bar_format=BAR)
+    while now.fraction(recipe) < 1:
+        began = time.monotonic()
+        for group in optimiser.param_groups:
+            group['lr'] = recipe.learning_rate * _rate(now.fraction(recipe))
+        loss = loss_of(model, next(loader), recipe)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        schedule.step()
         average.update_parameters(model)
         losses.append(loss.item())
-        if (step + 1) % every and step + 1 != recipe.steps:
+        now.step += 1
+        now.seconds += time.monotonic() - began
+        bar.update(100 * now.fraction(recipe) - bar.n)
+        if now.step % every and now.fraction(recipe) < 1:
             continue
-        figures = evaluate(average.module.eval(), validation)
-        row = {'step': step + 1, 'loss': float(np.mean(losses[-every:])), **figures['network']}
-        curve.append(row)
+        began = time.monotonic()
+        figures = validate(average.module.eval(), validation, recipe.validation_slices)
+        row = {
+            'step': now.step,
+            'hours': round(now.seconds / 3600, 3),
+            'loss': float(np.mean(losses)),
+            **figures['network'],
+        }
+        losses.clear()
+        now.curve.append(row)
+        said = (
+            f'PSNR {row["psnr_b0"]:.2f} / {row["psnr_trace"]:.2f} dB, '
+            f'SSIM {row["ssim_b0"]:.3f} / {row["ssim_trace"]:.3f}, probe {row["probe"]:.2f}'
+        )
+        bar.set_postfix_str(said)
         LOGGER.info(
-            'step %d of %d, loss %.4f, PSNR %.2f / %.2f dB, SSIM %.3f / %.3f, %.2f s a step',
-            step + 1,
-            recipe.steps,
+            'step %d, %.2f h, %.0f %%, loss %.4f, %s',
+            now.step,
+            now.seconds / 3600,
+            100 * now.fraction(recipe),
             row['loss'],
-            row['psnr_b0'],
-            row['psnr_trace'],
-            row['ssim_b0'],
-            row['ssim_trace'],
-            (time.monotonic() - began) / (step + 1 - start),
+            said,
         )
         score = row['psnr_b0'] + row['psnr_trace']
-        if score > best:
-            best = score
+        if score > now.best:
+            now.best = score
             notes = {
                 **asdict(recipe),
                 'widths': list(WIDTHS),
                 'fwhm_mm': CANONICAL_FWHM,
+                'thickness_mm': CANONICAL_THICKNESS,
                 'spacing_mm': GRID_SPACING,
-                'best_step': step + 1,
+                'best_step': now.step,
                 **(provenance or {}),
             }
             save_weights(average.module, out, notes)
-        document = {'recipe': asdict(recipe), 'validation': figures, 'curve': curve}
+        document = {'recipe': asdict(recipe), 'validation': figures, 'curve': now.curve}
         out.with_suffix('.json').write_text(json.dumps(document, indent=1) + '\n')
-        torch.save(
-            {
-                'model': model.state_dict(),
-                'average': average.state_dict(),
-                'optimiser': optimiser.state_dict(),
-                'schedule': schedule.state_dict(),
-                'step': step + 1,
-                'best': best,
-                'curve': json.dumps(curve),
-            },
-            state_file,
+        state = {name: part.state_dict() for name, part in parts.items()}
+        state.update(
+            step=now.step, seconds=now.seconds, best=now.best, curve=json.dumps(now.curve)
         )
-    return {'recipe': asdict(recipe), 'curve': curve}
+        torch.save(state, state_file)
+        # validations count towards the hours that were asked for
+        now.seconds += time.monotonic() - began
+    bar.close()
+    return {'recipe': asdict(recipe), 'curve': now.curve}
+
+
+def validate(model: Harmonizer, runs: list[list[Pair]], per_head: int) -> dict[str, dict]:
+    """Measure fidelity (`evaluate`) and how well a forest names the scanner of the outputs.
+
+    Parameters
+    ----------
+    model : Harmonizer
+    runs : list of list of Pair
+        From `travelling_pairs`.
+    per_head : int
+        Slices of each head, in order.
+
+    Returns
+    -------
+    dict
+        As `evaluate`, with ``probe``, the balanced accuracy of a forest that never saw the head
+        it judges.
+    """
+    pairs = [pair for run in runs for pair in run]
+    results, outputs = evaluate(model, pairs)
+    scanner = np.repeat(np.arange(len(runs)), len(runs[0]))
+    head = np.tile(np.arange(len(runs[0])) // per_head, len(runs))
+    masks = np.stack([pair.brain > 0.5 for pair in pairs])
+    for name, images in outputs.items():
+        windows = [gray_window(np.stack(images)[:, c], masks) for c in (0, 1)]
+        features = np.stack(
+            [
+                slice_features(
+                    np.stack([eight_bits(i, *w) for i, w in zip(image, windows, strict=True)]),
+                    mask,
+                    GRID_SPACING,
+                )
+                for image, mask in zip(images, masks, strict=True)
+            ]
+        )
+        results[name]['probe'] = guess_scanners(features, scanner, head, trees=100).accuracy
+    return results

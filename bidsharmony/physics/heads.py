@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
+from bidsharmony.physics.fields import smooth_field
+from bidsharmony.physics.lesions import Lesion, draw_lesion
 from bidsharmony.physics.scanner import slice_profile
 from bidsharmony.physics.signal import Contrast, TissueTable, tissue_signal
 from bidsharmony.physics.tissue import BRAIN_TISSUES, TISSUE_NAMES, tissue_codes
 
 PLANES = ('axial', 'coronal', 'sagittal')
+REACH = 6  # mm: sub-slices on either side of a slab's centre
+SUSCEPTIBILITY_STEP = 4  # mm
 # axes of a RAS volume as (slice, row, column); rows run along the phase-encode axis
 _PLANE_AXES = {'axial': (2, 1, 0), 'coronal': (1, 2, 0), 'sagittal': (0, 1, 2)}
 
@@ -29,10 +33,32 @@ class Head:
     name : str
     codes : (I, J, K) uint8
         Positions in `TISSUE_NAMES`.
+    texture : (I, J, K) float16, optional
+        Factor on the signal within tissue, from a real volume; 1 where it says nothing.
     """
 
     name: str
     codes: np.ndarray
+    texture: np.ndarray | None = None
+
+    @cached_property
+    def susceptibility(self) -> np.ndarray:
+        """Field offset around the air of the skull base, every 4 mm, peak 1; float32.
+
+        Air in the sinuses and ear canals shifts the field of the brain above it. Its map is what
+        enclosed air and mucosa below the brain's middle look like through a wide Gaussian: the
+        extent (about 25 mm) is that of published field maps (Jezzard & Balaban, Magn Reson Med
+        1995;34:65), the shape a stand-in for the dipole.
+        """
+        coarse = self.codes[::SUSCEPTIBILITY_STEP, ::SUSCEPTIBILITY_STEP, ::SUSCEPTIBILITY_STEP]
+        solid = ndimage.binary_fill_holes(coarse > 0)
+        hollow = (solid & (coarse == 0)) | (coarse == TISSUE_NAMES.index('mucosa'))
+        brain = BRAIN_TISSUES[coarse]
+        middle = int(np.flatnonzero(brain.any(axis=(0, 1))).mean())
+        hollow[:, :, middle:] = False
+        field = ndimage.gaussian_filter(hollow.astype(np.float32), 10 / SUSCEPTIBILITY_STEP)
+        peak = float(field[brain].max()) if brain.any() else 0.0
+        return np.minimum(field / peak, 1.0) if peak > 0 else field
 
     @cached_property
     def brain_counts(self) -> np.ndarray:
@@ -108,45 +134,6 @@ def template_head(name: str, grey: np.ndarray, white: np.ndarray, brain: np.ndar
     return Head(name, codes)
 
 
-def smooth_field(
-    shape: tuple[int, ...], scale: float, rng: np.random.Generator, order: int = 1
-) -> np.ndarray:
-    """Draw a random field of unit standard deviation that varies over about `scale` pixels.
-
-    Parameters
-    ----------
-    shape : tuple of int
-    scale : float
-        Distance between the field's independent nodes, pixels.
-    rng : numpy.random.Generator
-    order : int
-        Spline order between nodes.
-
-    Returns
-    -------
-    float32 array of `shape`
-    """
-    nodes = [max(int(np.ceil(n / scale)) + 1, 2) for n in shape]
-    values = rng.standard_normal(nodes).astype(np.float32)
-    for axis, n in enumerate(shape):
-        basis = _spline_basis(nodes[axis], n, order)
-        values = np.moveaxis(np.tensordot(values, basis, axes=(axis, 0)), -1, axis)
-    # interpolation between nodes loses variance
-    return values / max(float(values.std()), 1e-6)
-
-
-@lru_cache(maxsize=1024)
-def _spline_basis(nodes: int, n: int, order: int) -> np.ndarray:
-    """Return the splines of unit nodes sampled at `n` points, (nodes, n) float32."""
-    position = np.linspace(0, nodes - 1, n)
-    return np.stack(
-        [
-            ndimage.map_coordinates(unit, [position], order=order, mode='nearest')
-            for unit in np.eye(nodes)
-        ]
-    ).astype(np.float32)
-
-
 def warped_head(head: Head, name: str, rng: np.random.Generator, amplitude: float = 2.0) -> Head:
     """Deform a head smoothly, by about `amplitude` mm, into another one's shape."""
     shape = head.codes.shape
@@ -158,50 +145,69 @@ def warped_head(head: Head, name: str, rng: np.random.Generator, amplitude: floa
 
 
 @dataclass(frozen=True)
-class Lesion:
-    """A lesion's weight (1 inside, soft rim) and what it does to the tissue it sits in."""
-
-    weight: np.ndarray  # (F, F) float32
-    t2_scale: float
-    diffusivity_scale: float
-
-
-@dataclass(frozen=True)
 class Slab:
     """A slice through a head before any scanner: tissue codes of its sub-slices, and its texture.
+
+    Which of the sub-slices a scanner averages, and how, is its slice profile: (P,) weights.
 
     Attributes
     ----------
     codes : (P, F, F) uint8
-        Sub-slices 1 mm apart, warped in plane; F is the field of view in mm.
-    weights : (P,) float32
-        Slice profile.
+        Sub-slices 1 mm apart about the slice's centre, warped in plane; F is the field of view in
+        mm.
     density_texture, t2_texture, diffusivity_texture : (F, F) float32
         Relative variation of proton density, 1/T2 and diffusivity within tissue.
     lesions : tuple of Lesion
+    grain : (P, F, F) float32, optional
+        Factor on the signal: what a head's real texture says (`Head.texture`).
+    squeeze : (F, F) float32, optional
+        Logarithm of the signal that the susceptibility warp piles up.
     """
 
     codes: np.ndarray
-    weights: np.ndarray
     density_texture: np.ndarray
     t2_texture: np.ndarray
     diffusivity_texture: np.ndarray
     lesions: tuple[Lesion, ...] = ()
+    grain: np.ndarray | None = None
+    squeeze: np.ndarray | None = None
 
-    def mean(self, per_tissue: np.ndarray) -> np.ndarray:
-        """Average a property of tissues over the slice profile; (T,) to (F, F) float32."""
-        return np.tensordot(self.weights, per_tissue.astype(np.float32)[self.codes], axes=(0, 0))
+    @cached_property
+    def _fractions(self) -> dict[bytes, np.ndarray]:
+        return {}
 
-    def brain(self) -> np.ndarray:
+    def fractions(self, profile: np.ndarray) -> np.ndarray:
+        """Return each tissue's fraction of each pixel under a slice profile; (T, F F) float32."""
+        key = np.asarray(profile, np.float32).tobytes()
+        if key not in self._fractions:
+            pixels = self.codes[0].size
+            index = np.arange(pixels)
+            out = np.zeros((len(TISSUE_NAMES), pixels), np.float32)
+            for codes, weight in zip(self.codes.reshape(-1, pixels), profile, strict=True):
+                if weight > 0:
+                    out[codes, index] += np.float32(weight)
+            self._fractions[key] = out
+        return self._fractions[key]
+
+    def mean(self, profile: np.ndarray, *per_tissue: np.ndarray) -> np.ndarray:
+        """Average properties of tissues over a slice profile; n of (T,) to (n, F, F) float32."""
+        properties = np.stack(per_tissue).astype(np.float32)
+        return (properties @ self.fractions(profile)).reshape(-1, *self.codes.shape[1:])
+
+    def brain(self, profile: np.ndarray) -> np.ndarray:
         """Return the brain's fraction of each pixel; (F, F) float32."""
-        return self.mean(BRAIN_TISSUES)
+        return self.mean(profile, BRAIN_TISSUES)[0]
 
-    def head(self) -> np.ndarray:
+    def head(self, profile: np.ndarray) -> np.ndarray:
         """Return the fraction of each pixel that is not air; (F, F) float32."""
-        return self.mean(np.arange(len(TISSUE_NAMES)) > 0)
+        return self.mean(profile, np.arange(len(TISSUE_NAMES)) > 0)[0]
 
     def images(
-        self, table: TissueTable, contrast: Contrast, b_values: tuple[float, ...]
+        self,
+        table: TissueTable,
+        contrast: Contrast,
+        b_values: tuple[float, ...],
+        profile: np.ndarray,
     ) -> np.ndarray:
         """Compute the noise-free images at 1 mm.
 
@@ -214,112 +220,162 @@ class Slab:
         contrast : Contrast
         b_values : tuple of float
             s/mm2, one image each.
+        profile : (P,) float
+            Weights of the sub-slices, of sum 1.
 
         Returns
         -------
         (len(b_values), F, F) float32
         """
         base, rate = tissue_signal(table, contrast)
-        mean = self.mean(base)
+        signals = [tissue_signal(table, contrast, b)[0] for b in b_values]
+        mean, rated, *means = self.mean(profile, base, base * rate, *signals)
         safe = np.maximum(mean, 1e-6)
-        te_rate = contrast.echo_time * self.mean(base * rate) / safe
+        te_rate = contrast.echo_time * rated / safe
         log_b0 = -te_rate * self.t2_texture
         for lesion in self.lesions:
             log_b0 = log_b0 + te_rate * (1 - 1 / lesion.t2_scale) * lesion.weight
+        factor = 1 + self.density_texture
+        if self.grain is not None:
+            factor = factor * np.tensordot(profile.astype(np.float32), self.grain, axes=(0, 0))
         out = []
-        for b_value in b_values:
-            image = mean
+        for image, signal, b_value in zip(means, signals, b_values, strict=True):
             log_signal = log_b0
             if b_value > 0:
-                weighted, _ = tissue_signal(table, contrast, b_value)
-                image = self.mean(weighted)
                 attenuation = np.log(safe / np.maximum(image, 1e-6))
                 log_signal = log_signal - attenuation * self.diffusivity_texture
                 for lesion in self.lesions:
                     log_signal = (
                         log_signal + attenuation * (1 - lesion.diffusivity_scale) * lesion.weight
                     )
-            out.append(image * (1 + self.density_texture) * np.exp(log_signal))
+            shown = image * factor * np.exp(log_signal)
+            for lesion in self.lesions:
+                if lesion.fluid > 0:
+                    fluid = np.float32(signal[TISSUE_NAMES.index('ventricle')])
+                    shown += lesion.fluid * lesion.weight * (fluid - shown)
+            out.append(shown)
         return np.stack(out).astype(np.float32)
 
 
-def draw_lesion(brain: np.ndarray, rng: np.random.Generator) -> Lesion:
-    """Draw an ischaemic or oedematous lesion of 4 to 45 mm inside the brain of a slice.
+def profile_weights(thickness: float, kernel: np.ndarray, spacing: float) -> np.ndarray:
+    """Return the profile of slices that were averaged by a through-plane kernel.
 
-    Ischaemia lowers diffusivity to .4-.8 of the tissue's, oedema and tumour raise it to 1.3-1.9;
-    both lengthen T2 by up to 1.8 (method, section 4).
+    Parameters
+    ----------
+    thickness : float
+        mm, full width at half maximum of a single slice's profile.
+    kernel : (2 r + 1,) float
+        Weights of neighbouring slices, of sum 1.
+    spacing : float
+        mm between them.
+
+    Returns
+    -------
+    (2 REACH + 1,) float32
+        Weights of sub-slices 1 mm apart, of sum 1; what lies further than `REACH` is left out.
+
+    Examples
+    --------
+    >>> weights = profile_weights(3.0, np.ones(1), 3.0)
+    >>> len(weights), round(float(weights.sum()), 5), bool(weights[0] == 0)
+    (13, 1.0, True)
     """
-    inside = np.argwhere(brain > 0.5)
-    row, column = inside[rng.integers(len(inside))]
-    radius = 0.5 * float(np.exp(rng.uniform(np.log(4), np.log(45))))
-    y, x = np.indices(brain.shape, dtype=np.float32)
-    angle, stretch = rng.uniform(0, np.pi), rng.uniform(1, 1.8)
-    u = (x - column) * np.cos(angle) + (y - row) * np.sin(angle)
-    v = -(x - column) * np.sin(angle) + (y - row) * np.cos(angle)
-    distance = np.hypot(u / np.sqrt(stretch), v * np.sqrt(stretch))
-    ragged = 1 + 0.25 * smooth_field(brain.shape, max(radius / 2, 3), rng)
-    weight = np.clip((radius * ragged - distance) / 1.5 + 0.5, 0, 1) * brain
-    ischaemia = rng.random() < 0.6
-    return Lesion(
-        weight.astype(np.float32),
-        t2_scale=float(rng.uniform(1.0, 1.8)),
-        diffusivity_scale=float(rng.uniform(0.4, 0.8) if ischaemia else rng.uniform(1.3, 1.9)),
-    )
+    offsets = np.arange(-REACH, REACH + 1)
+    out = np.zeros(len(offsets))
+    middle = len(kernel) // 2
+    for i, share in enumerate(kernel):
+        out += share * slice_profile(thickness, offsets - (i - middle) * spacing)
+    return (out / out.sum()).astype(np.float32)
 
 
 def draw_slab(
     head: Head,
-    thickness: float,
     fov: int,
     rng: np.random.Generator,
     plane: str = 'axial',
     lesion_chance: float = 0.4,
+    position: int | None = None,
+    warp_mm: float = 0.0,
 ) -> Slab:
     """Cut a random slice through the brain of a head, posed, warped and textured.
 
     Parameters
     ----------
     head : Head
-    thickness : float
-        mm, full width at half maximum of the slice profile.
     fov : int
         mm.
     rng : numpy.random.Generator
     plane : {'axial', 'coronal', 'sagittal'}
     lesion_chance : float
         Probability of at least one lesion.
+    position : int, optional
+        Index of the slice along its axis, drawn if None.
+    warp_mm : float
+        Peak shift along the rows by susceptibility (`Head.susceptibility`); its sign is the
+        polarity of phase encoding. The truth is warped alike: undoing it needs a field map.
 
     Returns
     -------
     Slab
     """
-    volume = np.transpose(head.codes, _PLANE_AXES[plane])
-    areas = head.brain_areas[plane]
-    offsets, weights = slice_profile(thickness)
-    reach = int(offsets[-1])
-    candidates = np.flatnonzero(areas > 0.12 * areas.max())
-    candidates = candidates[(candidates >= reach) & (candidates < len(volume) - reach)]
-    position = int(rng.choice(candidates))
+    axes = _PLANE_AXES[plane]
+    volume = np.transpose(head.codes, axes)
+    if position is None:
+        position = int(rng.choice(brain_positions(head, plane)))
     rows, columns = _pose(BRAIN_TISSUES[volume[position]], fov, rng)
     # the slab leans a little: through-plane position varies linearly over the slice
     tilt = rng.uniform(-0.25, 0.25, 2)
     y, x = np.indices((fov, fov), dtype=np.float32) - fov / 2
-    lean = np.rint(tilt[0] * y + tilt[1] * x).astype(int)
+    planes = position + tilt[0] * y + tilt[1] * x
+    squeeze = None
+    if warp_mm:
+        shift = warp_mm * _susceptibility_at(head, axes, planes, rows, columns)
+        squeeze = np.log(np.clip(1 + np.gradient(shift, axis=0), 0.3, 2.0)).astype(np.float32)
+        # the zoom is near 1, so that a shift of pixels is one of mm
+        rows = rows + shift
     r = np.clip(np.rint(rows).astype(int), 0, volume.shape[1] - 1)
     c = np.clip(np.rint(columns).astype(int), 0, volume.shape[2] - 1)
-    inside = (np.rint(rows) == r) & (np.rint(columns) == c)
-    codes = np.stack(
-        [
-            np.where(inside, volume[np.clip(position + lean + o, 0, len(volume) - 1), r, c], 0)
-            for o in offsets
-        ]
-    )
-    slab = Slab(codes, weights.astype(np.float32), *_textures(fov, rng))
-    tissue = slab.brain()
-    if rng.random() < lesion_chance and (tissue > 0.5).any():
+    outside = (np.rint(rows) != r) | (np.rint(columns) != c)
+    lean = np.rint(planes).astype(int)
+
+    def gather(source: np.ndarray) -> np.ndarray:
+        return np.stack(
+            [
+                source[np.clip(lean + offset, 0, len(volume) - 1), r, c]
+                for offset in range(-REACH, REACH + 1)
+            ]
+        )
+
+    codes = gather(volume)
+    codes[:, outside] = 0
+    grain = None
+    if head.texture is not None:
+        grain = gather(np.transpose(head.texture, axes)).astype(np.float32)
+        grain[:, outside] = 1
+    slab = Slab(codes, *_textures(fov, rng), grain=grain, squeeze=squeeze)
+    tissue = BRAIN_TISSUES[codes[REACH]].astype(np.float32)
+    if rng.random() < lesion_chance and tissue.any():
         lesions = tuple(draw_lesion(tissue, rng) for _ in range(rng.integers(1, 4)))
         slab = replace(slab, lesions=lesions)
     return slab
+
+
+def brain_positions(head: Head, plane: str = 'axial') -> np.ndarray:
+    """Return the indices of slices that hold enough brain, far enough from the volume's ends."""
+    areas = head.brain_areas[plane]
+    found = np.flatnonzero(areas > 0.12 * areas.max())
+    return found[(found >= REACH) & (found < len(areas) - REACH)]
+
+
+def _susceptibility_at(head: Head, axes: tuple[int, ...], *coordinates: np.ndarray) -> np.ndarray:
+    """Sample a head's susceptibility field at a slice's coordinates (slice, row, column)."""
+    field = np.transpose(head.susceptibility, axes)
+    index = tuple(
+        np.clip(np.rint(c / SUSCEPTIBILITY_STEP).astype(int), 0, n - 1)
+        for c, n in zip(coordinates, field.shape, strict=True)
+    )
+    # nearest nodes, so smooth once more over their distance
+    return ndimage.gaussian_filter(field[index], SUSCEPTIBILITY_STEP)
 
 
 def _pose(brain: np.ndarray, fov: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -9,29 +9,37 @@ import numpy as np
 
 from bidsharmony.numerics.grids import resample_to_shape
 from bidsharmony.numerics.intensity import FLUID_ADC
-from bidsharmony.physics.heads import PLANES, Head, Slab, draw_slab, smooth_field
+from bidsharmony.numerics.marks import measured_marks
+from bidsharmony.numerics.slices import throughplane_kernel
+from bidsharmony.physics.fields import smooth_field
+from bidsharmony.physics.heads import PLANES, Head, Slab, draw_slab, profile_weights
 from bidsharmony.physics.scanner import KSpace, Protocol, acquire, blur, draw_protocol
 from bidsharmony.physics.signal import (
     CANONICAL_B_VALUE,
     CANONICAL_CONTRAST,
     TissueTable,
-    canonical_unit,
     tissue_signal,
     varied_table,
 )
 from bidsharmony.physics.tissue import TISSUE_NAMES, TISSUES
 
 CANONICAL_FWHM = 2.0  # mm in plane: the resolution of the truth
+CANONICAL_THICKNESS = 5.0  # mm: box of the same variance as the truth's slice profile
 GRID_SPACING = 1.0  # mm in plane: the grid the network works on
 #: tissues of the brain that are neither fluid nor blood
 SOLID = np.array([t.brain and t.diffusivity < FLUID_ADC for t in TISSUES.values()])
 _WHITE_MATTER = TISSUE_NAMES.index('white matter')
+#: Mean b=0 of a person's brain tissue in canonical images: their unit. White matter is then about
+#: 1; what differs between persons in scale alone cannot be seen by MRI.
+CANONICAL_TISSUE_MEAN = 1.135
 ALREADY_CANONICAL = 0.06  # fraction of the drawn pairs
+WARPED = 0.3  # fraction of the slabs that susceptibility shifts
 CANONICAL_METADATA = {
     'MagneticFieldStrength': CANONICAL_CONTRAST.field_strength,
     'EchoTime': CANONICAL_CONTRAST.echo_time,
     'RepetitionTime': CANONICAL_CONTRAST.repetition_time,
     'BValue': CANONICAL_B_VALUE,
+    'SliceThickness': CANONICAL_THICKNESS,
     'AcquiredPixel': CANONICAL_FWHM,
 }
 GAIN_FWHM = 4.0  # mm: the gain is a property of tissue and place, not of pixels
@@ -44,17 +52,18 @@ class Pair:
     Attributes
     ----------
     reconstructed : (2, R, R) float32
-        b=0 and trace at b=1000 on the scanner's own grid, in units of the robust b=0 scale.
+        b=0 and trace at b=1000 on the scanner's own grid, after the through-plane pass, in units
+        of the robust b=0 scale.
     source : (2, F, F) float32
         The same by cubic interpolation on the 1 mm grid.
     target : (2, F, F) float32
-        Canonical b=0 and trace, canonical white-matter b=0 = 1.
+        Canonical b=0 and trace in the canonical unit (`CANONICAL_TISSUE_MEAN`).
     log_gain : (F, F) float32
         Logarithm of canonical over scanner contrast, free of noise.
     brain, head : (F, F) float32
         Fractions of each pixel.
     metadata : dict
-        The sidecar's facts about the scan, BIDS keys.
+        The sidecar's facts about the scan (BIDS keys), and the marks measured in the source.
     protocol : Protocol
     lesion : (F, F) float32
         Weight of the lesions.
@@ -110,10 +119,24 @@ def trace_at_canonical_b(b0: np.ndarray, weighted: np.ndarray, b_value: float) -
     return b0 * np.exp(-CANONICAL_B_VALUE * adc)
 
 
-def canonical_images(slab: Slab, table: TissueTable) -> np.ndarray:
-    """Return a slab's canonical b=0 and trace at 1 mm, before any blur; (2, F, F) float32."""
-    images = slab.images(table, CANONICAL_CONTRAST, (0.0, CANONICAL_B_VALUE))
-    return images / np.float32(canonical_unit())
+def canonical_images(head: Head, slab: Slab, table: TissueTable) -> np.ndarray:
+    """Return a slab's canonical b=0 and trace at 1 mm, before any blur in plane.
+
+    Returns
+    -------
+    (2, F, F) float32
+        In the canonical unit.
+    """
+    profile = canonical_profile()
+    images = slab.images(table, CANONICAL_CONTRAST, (0.0, CANONICAL_B_VALUE), profile)
+    signal, _ = tissue_signal(table, CANONICAL_CONTRAST)
+    return images * np.float32(CANONICAL_TISSUE_MEAN / brain_scale(head, signal))
+
+
+@lru_cache(maxsize=1)
+def canonical_profile() -> np.ndarray:
+    """Return the canonical slice profile as weights of sub-slices."""
+    return profile_weights(CANONICAL_THICKNESS, np.ones(1), CANONICAL_THICKNESS)
 
 
 def scan(
@@ -122,10 +145,13 @@ def scan(
     table: TissueTable,
     protocol: Protocol,
     rng: np.random.Generator,
-    bias_sd: float = 0.05,
-    scale_jitter: float = 0.04,
+    bias_sd: float = 0.03,
+    scale_jitter: float = 0.02,
 ) -> Pair:
     """Scan a slab with a protocol and set it beside the canonical truth.
+
+    Slices thinner than the canonical one are averaged through the plane as inference does before
+    the network (`numerics.slices`): their profile widens and their noise falls.
 
     Parameters
     ----------
@@ -144,24 +170,32 @@ def scan(
     Pair
     """
     fov = slab.codes.shape[-1]
+    kernel = throughplane_kernel(protocol.thickness, protocol.spacing, CANONICAL_THICKNESS)
+    profile = profile_weights(protocol.thickness, kernel, protocol.spacing)
+    brain = slab.brain(canonical_profile())
     tissue_b0, _ = tissue_signal(table, protocol.contrast)
     scale = brain_scale(head, tissue_b0) * np.exp(scale_jitter * rng.standard_normal())
-    clean = slab.images(table, protocol.contrast, (0.0, protocol.b_value)) / np.float32(scale)
+    b_values = (0.0, protocol.b_value)
+    clean = slab.images(table, protocol.contrast, b_values, profile) / np.float32(scale)
     shading = smooth_field((fov, fov), fov / 3, rng, order=3)
     # bias correction leaves a field of mean 1 in the brain
-    shading = shading - np.average(shading, weights=slab.brain() + 1e-6)
-    bias = np.exp(bias_sd * shading)
-    white = tissue_b0[_WHITE_MATTER] / scale
-    sd = float(white / protocol.snr)
+    shading = bias_sd * (shading - np.average(shading, weights=brain + 1e-6))
+    if slab.squeeze is not None:
+        shading = shading + slab.squeeze
+    bias = np.exp(shading)
+    sd = float(tissue_b0[_WHITE_MATTER] / scale / protocol.snr)
     kspace = KSpace(protocol, fov)
     # rows of the k-space are its phase-encode axis; turned, it runs along the image's columns
     turn = (0, 2, 1) if protocol.turned else (0, 1, 2)
-    averages = (protocol.b0_averages, protocol.directions)
+    slices = 1 / float(np.sum(kernel**2))  # independent ones in the through-plane average
+    averages = (protocol.b0_averages * slices, protocol.directions * slices)
     b0, weighted = acquire((clean * bias).transpose(turn), kspace, sd, averages, rng).transpose(
         turn
     )
     reconstructed = np.stack([b0, trace_at_canonical_b(b0, weighted, protocol.b_value)])
-    canonical = canonical_images(slab, table)
+    reconstructed = reconstructed.astype(np.float32)
+    source = np.maximum(to_grid(reconstructed, fov), 0)
+    canonical = canonical_images(head, slab, table)
     smooth = blur(np.stack([canonical[0], clean[0] * bias]), GAIN_FWHM)
     log_gain = np.log(np.maximum(smooth[0], 1e-3) / np.maximum(smooth[1], 1e-3))
     lesion = np.zeros((fov, fov), np.float32)
@@ -169,50 +203,62 @@ def scan(
         lesion = np.maximum(lesion, part.weight)
     return Pair(
         reconstructed=reconstructed,
-        source=np.maximum(to_grid(reconstructed, fov), 0),
+        source=source,
         target=blur(canonical, CANONICAL_FWHM),
         log_gain=np.clip(log_gain, -2, 2).astype(np.float32),
-        brain=slab.brain(),
-        head=slab.head(),
-        metadata=protocol.metadata(),
+        brain=brain,
+        head=slab.head(canonical_profile()),
+        metadata={**protocol.metadata(), **measured_marks(source)},
         protocol=protocol,
         lesion=lesion,
     )
 
 
-def draw_pair(
-    heads: list[Head], rng: np.random.Generator, canonical_chance: float = ALREADY_CANONICAL
-) -> Pair:
-    """Draw a head, a protocol and a slice, and scan it.
-
-    Parameters
-    ----------
-    heads : list of Head
-    rng : numpy.random.Generator
-    canonical_chance : float
-        How often the scan is the truth itself: harmonizing it again must change nothing.
-
-    Returns
-    -------
-    Pair
-    """
-    head = heads[rng.integers(len(heads))]
-    protocol = draw_protocol(rng)
-    already_canonical = rng.random() < canonical_chance
-    plane = str(rng.choice(PLANES, p=[0.7, 0.1, 0.2]))
-    fov = int(rng.choice([208, 224, 240]))
-    slab = draw_slab(head, protocol.thickness, fov, rng, plane)
-    table = varied_table(rng)
-    pair = scan(head, slab, table, protocol, rng, bias_sd=rng.uniform(0.01, 0.12))
-    if not already_canonical:
-        return pair
-    signal, _ = tissue_signal(table, CANONICAL_CONTRAST)
-    scale = brain_scale(head, signal) / canonical_unit() * np.exp(0.04 * rng.standard_normal())
+def canonical_scan(pair: Pair, rng: np.random.Generator) -> Pair:
+    """Return the pair of a scan that is the truth already: harmonizing must change nothing."""
+    scale = CANONICAL_TISSUE_MEAN * np.exp(0.02 * rng.standard_normal())
     source = pair.target / np.float32(scale)
     return replace(
         pair,
         reconstructed=source,
         source=source,
         log_gain=np.full_like(pair.log_gain, np.log(scale)),
-        metadata={**pair.metadata, **CANONICAL_METADATA},
+        metadata={**pair.metadata, **CANONICAL_METADATA, **measured_marks(source)},
     )
+
+
+def draw_twins(
+    heads: list[Head], rng: np.random.Generator, canonical_chance: float = ALREADY_CANONICAL
+) -> tuple[Pair, Pair]:
+    """Draw a head and a slice, and scan it on two scanners.
+
+    Parameters
+    ----------
+    heads : list of Head
+    rng : numpy.random.Generator
+    canonical_chance : float
+        How often the second scan is the truth itself.
+
+    Returns
+    -------
+    two Pair
+        Of one target.
+    """
+    head = heads[rng.integers(len(heads))]
+    plane = str(rng.choice(PLANES, p=[0.75, 0.1, 0.15]))
+    fov = int(rng.choice([208, 224, 240]))
+    warp = float(rng.uniform(-6, 6)) if rng.random() < WARPED else 0.0
+    slab = draw_slab(head, fov, rng, plane, warp_mm=warp)
+    table = varied_table(rng)
+    first, second = (
+        scan(head, slab, table, draw_protocol(rng), rng, bias_sd=rng.uniform(0.005, 0.06))
+        for _ in range(2)
+    )
+    if rng.random() < canonical_chance:
+        second = canonical_scan(second, rng)
+    return first, second
+
+
+def draw_pair(heads: list[Head], rng: np.random.Generator) -> Pair:
+    """Draw a head, a slice and a protocol, and scan it."""
+    return draw_twins(heads, rng, canonical_chance=0.0)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from scipy import fft, ndimage, special
@@ -44,6 +45,19 @@ class Protocol:
         Images averaged into the mean b=0, and directions averaged into the trace.
     turned : bool
         Whether the phase-encode axis runs along the image's columns instead of its rows.
+    ghost : float
+        Amplitude of the N/2 ghost: even and odd lines of an EPI differ in phase by twice it.
+    g_factor : float
+        Noise amplification of parallel imaging at the centre of the field of view, 1 at its edge.
+    coils : int
+        Channels whose squares add up without weights: noise of magnitude images is then
+        noncentral chi of twice as many degrees of freedom (Dietrich et al., Magn Reson Imaging
+        2008;26:754); 1, an adaptive combination, is Rician.
+    warp_mm : float
+        Peak shift along phase encoding near the air of the skull base.
+    levels : int
+        Integer levels up to the brightest pixel that the vendor stores, 0 for no rounding.
+    vendor : str
     stated_pixel : float, optional
         mm; what the sidecar lets one conclude of the acquired pixel, `pixel` if None. Many tell
         the phase-encode matrix alone.
@@ -63,6 +77,12 @@ class Protocol:
     b0_averages: int = 1
     directions: int = 3
     turned: bool = False
+    ghost: float = 0.0
+    g_factor: float = 1.0
+    coils: int = 1
+    warp_mm: float = 0.0
+    levels: int = 0
+    vendor: str = ''
     stated_pixel: float | None = None
 
     def metadata(self) -> dict[str, float]:
@@ -77,8 +97,38 @@ class Protocol:
         }
 
 
+#: What training never draws, so that tests can: bands of echo time (s) by field strength (T), of
+#: acquired pixel (mm) and of signal-to-noise ratio.
+HELD_OUT = {
+    'echo_time': {
+        1.5: ((0.070, 0.074), (0.088, 0.094), (0.106, 0.112)),
+        3.0: ((0.058, 0.062), (0.072, 0.078), (0.090, 0.096)),
+        7.0: ((0.058, 0.062),),
+    },
+    'pixel': ((1.45, 1.60), (1.90, 2.10), (2.40, 2.60)),
+    'snr': ((18.0, 22.0), (32.0, 38.0)),
+}
+_ECHO_TIMES = {1.5: (0.062, 0.125), 3.0: (0.050, 0.115), 7.0: (0.045, 0.075)}  # s
+
+
+def _among(value: float, bands: tuple[tuple[float, float], ...]) -> bool:
+    return any(low <= value <= high for low, high in bands)
+
+
+def _outside(
+    rng: np.random.Generator, low: float, high: float, bands: tuple[tuple[float, float], ...]
+) -> float:
+    """Draw log-uniformly from low to high, but from no band."""
+    while True:
+        value = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        if not _among(value, bands):
+            return value
+
+
 def draw_protocol(rng: np.random.Generator) -> Protocol:
     """Draw a scanner and protocol from the ranges seen in public sidecars and clinical practice.
+
+    The bands of `HELD_OUT` are never drawn.
 
     Parameters
     ----------
@@ -88,16 +138,14 @@ def draw_protocol(rng: np.random.Generator) -> Protocol:
     -------
     Protocol
     """
-    field_strength = float(rng.choice([1.5, 3.0, 7.0], p=[0.35, 0.57, 0.08]))
-    low, high = {1.5: (0.065, 0.125), 3.0: (0.050, 0.110), 7.0: (0.045, 0.075)}[field_strength]
+    field_strength = float(rng.choice([1.5, 3.0, 7.0], p=[0.38, 0.55, 0.07]))
     thickness = float(rng.uniform(1.5, 6.0))
-    b_value = 1000.0 if rng.random() < 0.55 else float(rng.uniform(700, 2500))
-    pixel = float(np.exp(rng.uniform(np.log(1.2), np.log(3.6))))
-    phase_resolution = float(rng.uniform(0.7, 1.0))
+    b_value = 1000.0 if rng.random() < 0.6 else float(rng.uniform(700, 2500))
+    pixel = _outside(rng, 1.1, 3.4, HELD_OUT['pixel'])
+    phase_resolution = float(rng.uniform(0.75, 1.0))
+    echo_time = _outside(rng, *_ECHO_TIMES[field_strength], HELD_OUT['echo_time'][field_strength])
     return Protocol(
-        contrast=Contrast(
-            field_strength, float(rng.uniform(low, high)), float(rng.uniform(3, 12))
-        ),
+        contrast=Contrast(field_strength, echo_time, float(rng.uniform(3, 12))),
         b_value=b_value,
         pixel=pixel,
         phase_resolution=phase_resolution,
@@ -107,11 +155,97 @@ def draw_protocol(rng: np.random.Generator) -> Protocol:
         readout_decay=float(rng.uniform(0.2, 1.5)),
         window=str(rng.choice(FILTERS)),
         zero_filling=float(rng.choice([1.0, 1.0, 1.5, 2.0])),
-        snr=float(np.exp(rng.uniform(np.log(8), np.log(60)))),
+        snr=_outside(rng, 9, 70, HELD_OUT['snr']),
         b0_averages=int(rng.choice([1, 1, 2, 4, 8])),
         directions=int(rng.choice([3, 3, 6, 12, 30, 60])),
         turned=bool(rng.random() < 0.3),
+        ghost=float(rng.choice([0.0, rng.uniform(0, 0.05)])),
+        g_factor=float(rng.choice([1.0, rng.uniform(1, 2)])),
+        coils=int(rng.choice([1, 1, 2, 4])),
+        levels=int(rng.choice([0, 255, 1000, 4095])),
         stated_pixel=pixel / phase_resolution if rng.random() < 0.5 else pixel,
+    )
+
+
+#: Habits of the vendors whose test scanners are drawn: k-space filter, zero-filling, partial
+#: Fourier, channels of the noise floor, integer levels.
+_HABITS = {
+    'Siemens': ('none', 1.0, 0.75, 1, 4095),
+    'GE': ('fermi', 2.0, 0.65, 1, 4095),
+    'Philips': ('hamming', 1.5, 0.75, 2, 2000),
+    'Canon': ('tukey', 1.0, 1.0, 2, 4095),
+}
+_SEVEN = (
+    ('Siemens', 3.0),
+    ('Siemens', 1.5),
+    ('GE', 3.0),
+    ('GE', 1.5),
+    ('Philips', 3.0),
+    ('Philips', 1.5),
+    ('Canon', 3.0),
+)
+
+
+def _seven(
+    rng: np.random.Generator,
+    echo_times: dict[float, tuple[tuple[float, float], ...]],
+    pixels: tuple[tuple[float, float], ...],
+    snrs: tuple[tuple[float, float], ...],
+    thicknesses: tuple[float, ...],
+) -> list[Protocol]:
+    """Draw seven scanners; pixels, thicknesses and echo times are dealt out, not drawn alike."""
+    deals = [rng.permutation(7) for _ in range(4)]
+    scanners = []
+    for i, (vendor, field_strength) in enumerate(_SEVEN):
+        window, zero_filling, partial_fourier, coils, levels = _HABITS[vendor]
+        times = echo_times[field_strength]
+        scanners.append(
+            Protocol(
+                Contrast(
+                    field_strength,
+                    float(rng.uniform(*times[deals[0][i] % len(times)])),
+                    float(rng.uniform(4, 10)),
+                ),
+                pixel=float(rng.uniform(*pixels[deals[1][i] % len(pixels)])),
+                phase_resolution=float(rng.uniform(0.85, 1.0)),
+                thickness=thicknesses[deals[2][i]],
+                spacing=thicknesses[deals[2][i]] * float(rng.choice([1.0, 1.2])),
+                partial_fourier=partial_fourier,
+                readout_decay=float(rng.uniform(0.3, 1.2)),
+                window=window,
+                zero_filling=zero_filling,
+                snr=float(rng.uniform(*snrs[deals[3][i] % len(snrs)])),
+                b0_averages=int(rng.choice([1, 2, 4])),
+                directions=int(rng.choice([3, 6, 12, 30])),
+                ghost=float(rng.uniform(0, 0.03)),
+                g_factor=float(rng.uniform(1, 1.6)),
+                coils=coils,
+                levels=levels,
+                vendor=vendor,
+            )
+        )
+    return scanners
+
+
+def held_out_scanners(rng: np.random.Generator) -> list[Protocol]:
+    """Draw seven scanners of four vendors at 1.5 and 3 T from the bands training left out."""
+    return _seven(
+        rng,
+        HELD_OUT['echo_time'],
+        HELD_OUT['pixel'],
+        HELD_OUT['snr'],
+        (2.0, 2.5, 3.0, 4.0, 5.0, 5.0, 6.0),
+    )
+
+
+def beyond_scanners(rng: np.random.Generator) -> list[Protocol]:
+    """Draw seven scanners beyond training's ranges: longer echoes, coarser pixels, more noise."""
+    return _seven(
+        rng,
+        {1.5: ((0.126, 0.140),), 3.0: ((0.116, 0.130),)},
+        ((3.45, 4.0), (1.0, 1.08)),
+        ((6.0, 8.5), (75.0, 100.0)),
+        (1.2, 1.4, 2.0, 5.0, 6.5, 7.0, 7.5),
     )
 
 
@@ -194,6 +328,10 @@ class KSpace:
         top, left = self.fov // 2 - rows // 2, self.fov // 2 - columns // 2
         k = k[:, top : top + rows, left : left + columns]
         signal_rows, signal_columns, _ = self.weights()
+        if self.protocol.ghost:
+            # a phase error between even and odd lines; half a field of view away, in quadrature
+            odd = np.arange(rows) % 2 * 2 - 1
+            signal_rows = signal_rows * (1 + 1j * self.protocol.ghost * odd)
         return (k * np.outer(signal_rows, signal_columns) / self.fov**2).astype(np.complex64)
 
     def noise(self, sd: float, n_images: int, rng: np.random.Generator) -> np.ndarray:
@@ -236,22 +374,39 @@ class KSpace:
         return fft.ifft2(fft.ifftshift(padded, axes=(-2, -1))) * np.float32(n**2)
 
 
+_RATIOS = np.linspace(0.0, 12.0, 2401)  # signal over noise of the tables of `averaged_magnitude`
+
+
+@lru_cache(maxsize=2)
+def _expected_magnitude(geometric: bool) -> np.ndarray:
+    """Return the mean magnitude over noise at `_RATIOS`, arithmetic or geometric."""
+    ratio = np.maximum(_RATIOS, 1e-6)
+    x = ratio**2 / 2
+    if geometric:
+        return ratio * np.exp(0.5 * special.exp1(x))
+    # ive is scaled by exp(-x / 2), so that large signals do not overflow
+    bessel = (1 + x) * special.ive(0, x / 2) + x * special.ive(1, x / 2)
+    return np.sqrt(np.pi / 2) * bessel
+
+
 def averaged_magnitude(
-    image: np.ndarray, averages: int, sd: float, *, geometric: bool = False
+    image: np.ndarray, averages: float, sd: float | np.ndarray, *, geometric: bool = False
 ) -> np.ndarray:
     """Return the mean of `averages` magnitude images, given their complex mean and noise.
 
     The complex mean keeps ``sd / sqrt(averages)`` of noise; the rest, ``s**2 = sd**2 (1 - 1 /
     averages)``, enters as the expectation over a Rice distribution: its mean (Rice, Bell Syst
     Tech J 1945;24:46), or the exponential of the mean of its logarithm, ``ln A + E1(A^2 / 2 s^2)
-    / 2``, since a trace image is a geometric mean. One average is the plain magnitude.
+    / 2``, since a trace image is a geometric mean. One average is the plain magnitude. Beyond 12
+    s both are ``A + c s^2 / A``, c being 1/2 and 0.
 
     Parameters
     ----------
     image : complex array
         The object plus noise of standard deviation ``sd / sqrt(averages)`` per channel.
-    averages : int
-    sd : float
+    averages : float
+        At least 1; averages of slices count too.
+    sd : float or array like `image`
         Noise of one image, per channel.
     geometric : bool
 
@@ -261,23 +416,31 @@ def averaged_magnitude(
     5.0
     """
     signal = np.abs(image).astype(np.float64)
-    rest = sd * np.sqrt(1 - 1 / averages)
-    if rest == 0:
+    if averages == 1:
         return signal
-    signal = np.maximum(signal, 1e-6 * rest)
-    x = signal**2 / (2 * rest**2)
-    if geometric:
-        return signal * np.exp(0.5 * special.exp1(x))
-    # ive is scaled by exp(-x / 2), so that large signals do not overflow
-    bessel = (1 + x) * special.ive(0, x / 2) + x * special.ive(1, x / 2)
-    return rest * np.sqrt(np.pi / 2) * bessel
+    rest = np.maximum(np.asarray(sd) * np.sqrt(1 - 1 / averages), 1e-12)
+    ratio = signal / rest
+    low = rest * np.interp(ratio, _RATIOS, _expected_magnitude(geometric))
+    high = signal if geometric else signal + rest / (2 * np.maximum(ratio, 1))
+    return np.where(ratio < _RATIOS[-1], low, high)
+
+
+def noise_map(kspace: KSpace) -> np.ndarray:
+    """Return how parallel imaging amplifies noise over the reconstruction, (R, R) float.
+
+    A smooth hump over the centre, where coils tell apart least (Pruessmann et al., Magn Reson Med
+    1999;42:952); its shape is our own.
+    """
+    offset = (np.arange(kspace.recon) + 0.5) / kspace.recon - 0.5
+    hump = np.exp(-((offset / 0.3) ** 2))
+    return 1 + (kspace.protocol.g_factor - 1) * np.outer(hump, hump)
 
 
 def acquire(
     images: np.ndarray,
     kspace: KSpace,
     sd: float,
-    averages: tuple[int, ...],
+    averages: tuple[float, ...],
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Acquire and reconstruct magnitude images: the first averaged, the others as a trace.
@@ -289,7 +452,7 @@ def acquire(
     kspace : KSpace
     sd : float
         Noise of a single image per channel before filtering, in the object's units.
-    averages : tuple of int
+    averages : tuple of float
         Images averaged, one for each of C; all but the first geometrically.
     rng : numpy.random.Generator
 
@@ -297,16 +460,26 @@ def acquire(
     -------
     (C, R, R) float32
     """
-    k = kspace.sample(images)
+    protocol = kspace.protocol
+    amplified = noise_map(kspace)
+    after_filter = sd * kspace.noise_factor() * amplified
+    clean = kspace.reconstruct(kspace.sample(images))
+    noise = kspace.reconstruct(kspace.noise(sd, len(images), rng)) * amplified
+    out = []
     for i, n in enumerate(averages):
-        k[i] += kspace.noise(sd / np.sqrt(n), 1, rng)[0]
-    after_filter = sd * kspace.noise_factor()
-    return np.stack(
-        [
-            averaged_magnitude(image, n, after_filter, geometric=i > 0)
-            for i, (image, n) in enumerate(zip(kspace.reconstruct(k), averages, strict=True))
-        ]
-    ).astype(np.float32)
+        seen = clean[i] + noise[i] / np.sqrt(n)
+        if protocol.coils > 1:
+            # power that the other channels add: chi squared of 2 (coils - 1), mean of n images
+            others = 2 * (protocol.coils - 1)
+            spread = np.sqrt(2 * others / n) * rng.standard_normal(seen.shape)
+            seen = np.sqrt(np.abs(seen) ** 2 + after_filter**2 * np.maximum(others + spread, 0))
+        out.append(averaged_magnitude(seen, n, after_filter, geometric=i > 0))
+    stacked = np.stack(out)
+    if protocol.levels:
+        # a vendor scales a whole series alike, and b=0 is its brightest image
+        step = stacked.max() / protocol.levels
+        stacked = np.rint(stacked / step) * step
+    return stacked.astype(np.float32)
 
 
 def blur(image: np.ndarray, fwhm: float) -> np.ndarray:
@@ -315,22 +488,32 @@ def blur(image: np.ndarray, fwhm: float) -> np.ndarray:
     return ndimage.gaussian_filter(image, sigma, mode='nearest', truncate=4)
 
 
-def slice_profile(thickness: float, step: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Return offsets (in steps of `step` mm) and weights of a slice profile of given FWHM.
+def slice_profile(thickness: float, offsets: np.ndarray) -> np.ndarray:
+    """Sample the profile of a slice of given full width at half maximum.
 
     A box convolved with a Gaussian of a fifth of its width: the imperfect edges of a selective
     pulse.
 
+    Parameters
+    ----------
+    thickness : float
+        mm.
+    offsets : (n,) float
+        mm from the slice's centre.
+
+    Returns
+    -------
+    (n,) float
+        Of unit integral over mm.
+
     Examples
     --------
-    >>> offsets, weights = slice_profile(3.0)
-    >>> offsets.tolist(), round(float(weights.sum()), 6)
-    ([-2, -1, 0, 1, 2], 1.0)
+    >>> profile = slice_profile(3.0, np.array([0.0, 1.5, 3.0]))
+    >>> round(float(profile[1] / profile[0]), 2), round(float(profile[2] / profile[0]), 2)
+    (0.5, 0.0)
     """
-    reach = max(int(np.ceil(0.5 * thickness / step)), 0)
-    offsets = np.arange(-reach, reach + 1)
-    fine = np.linspace(-thickness, thickness, 801)
-    box = (np.abs(fine) <= thickness / 2).astype(float)
-    profile = ndimage.gaussian_filter1d(box, 0.2 * thickness / FWHM_PER_SD / (fine[1] - fine[0]))
-    weights = np.interp(offsets * step, fine, profile, left=0, right=0)
-    return offsets, weights / weights.sum()
+    sigma = 0.2 * thickness / FWHM_PER_SD
+    offsets = np.asarray(offsets, float)
+    upper = special.erf((offsets + thickness / 2) / (np.sqrt(2) * sigma))
+    lower = special.erf((offsets - thickness / 2) / (np.sqrt(2) * sigma))
+    return (upper - lower) / (2 * thickness)
