@@ -10,6 +10,9 @@ from typing import Any
 B0_THRESHOLD = 50.0
 """b-values up to this one count as b=0 (s/mm2)."""
 
+COARSEST_RESOLUTION = 5.0
+"""In-plane FWHM up to which canonical images may be blurred (mm)."""
+
 ANALYSIS_LEVELS = ('participant', 'group')
 
 
@@ -36,6 +39,8 @@ class Settings:
         b-values up to this one count as b=0 (s/mm2)
     bias_correction : bool
         whether N4 divides the receive field out
+    canonical_resolution : float or None
+        in-plane FWHM of the canonical images (mm); None takes that of the weights
     weights : Path or None
         network weights instead of the shipped ones
     dry_run : bool
@@ -62,6 +67,7 @@ class Settings:
     omp_nthreads: int = 1
     b0_threshold: float = B0_THRESHOLD
     bias_correction: bool = True
+    canonical_resolution: float | None = None
     weights: Path | None = None
     dry_run: bool = False
     verbose_count: int = 0

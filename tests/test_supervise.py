@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -237,6 +238,20 @@ def test_unusable_weights_stop_the_participant_before_its_graph(tmp_path, monkey
         child._harmonize(job, [None], tmp_path, tmp_path)
     _, reason = _judge(job, f'WeightsError: {caught.value}', caught.value)
     assert reason.startswith('w.safetensors: not usable weights')
+
+
+@pytest.mark.parametrize(
+    'changed',
+    [{'b0_threshold': 5.0}, {'bias_correction': False}, {'canonical_resolution': 3.0}],
+    ids=str,
+)
+def test_options_that_change_results_are_told_apart(tmp_path, changed):
+    """What was made with another value of one of them is out of date."""
+    job = job_of(tmp_path)
+    other = replace(job, settings=replace(job.settings, **changed))
+    options = child.result_options(other)
+    assert options != child.result_options(job)
+    assert options == child.result_options(replace(other, settings=replace(other.settings)))
 
 
 def marked(output_dir: Path) -> dict:

@@ -14,7 +14,12 @@ from bidsharmony import __version__
 from bidsharmony.bids.names import ENTITIES, LABEL
 from bidsharmony.bids.records import BIDSError
 from bidsharmony.bids.sidecar import read_json
-from bidsharmony.settings import ANALYSIS_LEVELS, B0_THRESHOLD, Settings
+from bidsharmony.settings import (
+    ANALYSIS_LEVELS,
+    B0_THRESHOLD,
+    COARSEST_RESOLUTION,
+    Settings,
+)
 
 EXIT_DONE = 0
 EXIT_SOME_FAILED = 1
@@ -59,6 +64,18 @@ def _b_value(text: str) -> float:
         value = math.nan
     if not (math.isfinite(value) and value >= 0):
         raise argparse.ArgumentTypeError(f'{text!r} is not a b-value (s/mm2)')
+    return value
+
+
+def _resolution(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= COARSEST_RESOLUTION:
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not a resolution up to {COARSEST_RESOLUTION:g} mm'
+        )
     return value
 
 
@@ -178,6 +195,13 @@ def build_parser() -> argparse.ArgumentParser:
         help='leave the receive field in (for input that is bias-corrected already)',
     )
     method.add_argument(
+        '--canonical-resolution',
+        type=_resolution,
+        metavar='MM',
+        help='in-plane resolution of the canonical images, full width at half maximum: that of '
+        f'the weights (default; 2 in those shipped) up to {COARSEST_RESOLUTION:g}',
+    )
+    method.add_argument(
         '--weights',
         type=Path,
         metavar='FILE',
@@ -263,4 +287,23 @@ def _why_wrong(settings: Settings) -> str:
         return f'--work-dir {settings.work_dir}: inside bids_dir. Give a folder elsewhere'
     if settings.weights is not None and not settings.weights.is_file():
         return f'--weights {settings.weights}: no such file. Leave it out for the shipped weights'
+    if settings.canonical_resolution is not None:
+        return _why_too_fine(settings.canonical_resolution, settings.weights)
+    return ''
+
+
+def _why_too_fine(wanted: float, path: Path | None) -> str:
+    """Say why the network cannot reach a resolution (mm); '' if it can."""
+    # torch takes seconds to import, and who does not use the option does not wait for it
+    from bidsharmony.network.weights import WeightsError, load_weights
+
+    try:
+        reached = load_weights(path).fwhm_mm
+    except WeightsError as error:
+        return str(error)
+    if wanted < reached:
+        return (
+            f'--canonical-resolution {wanted:g}: the weights reach {reached:g} mm and nothing '
+            f'finer. Give {reached:g} to {COARSEST_RESOLUTION:g}, or leave it out'
+        )
     return ''

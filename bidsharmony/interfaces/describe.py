@@ -13,7 +13,7 @@ class _DescribeOutputsInput(BaseInterfaceInputSpec):
     sidecar = traits.Dict(mandatory=True, desc="the scanner's sidecar, merged by inheritance")
     sources = traits.List(traits.Str, mandatory=True, desc='BIDS URIs of the files used')
     trace_facts = traits.Dict(mandatory=True, desc='how the trace image was made')
-    network_facts = traits.Dict(mandatory=True, desc='canonical_fwhm_mm')
+    network_facts = traits.Dict(mandatory=True, desc='what the canonical images are')
 
 
 class _DescribeOutputsOutput(TraitedSpec):
@@ -37,9 +37,11 @@ class DescribeOutputs(SimpleInterface):
         from bidsharmony.network.inference import CANONICAL
 
         sidecar, sources = self.inputs.sidecar, list(self.inputs.sources)
+        network = self.inputs.network_facts
         facts = {
-            'canonical': CANONICAL,
-            'fwhm_mm': self.inputs.network_facts['canonical_fwhm_mm'],
+            'canonical': {**CANONICAL, 'SliceThickness': network['thickness_mm']['after']},
+            'fwhm_mm': network['canonical_fwhm_mm'],
+            'profile_mm': network['canonical_profile_mm'],
             'extrapolated': self.inputs.trace_facts['extrapolated'],
         }
         self._results['series'] = sidecars.series_sidecar(sidecar, sources)

@@ -36,6 +36,7 @@ class _HarmonizeSummaryInput(BaseInterfaceInputSpec):
     metadata = traits.Dict(mandatory=True, desc='scanner facts, BIDS keys and units')
     trace_facts = traits.Dict(mandatory=True, desc='how the trace image was made')
     slice_axis = traits.Range(0, 2, mandatory=True, desc='axis along which slices were taken')
+    canonical_resolution = traits.Float(desc='in-plane FWHM instead of that of the weights, mm')
     weights = File(exists=True, desc='weights instead of the shipped ones')
     threads = traits.Int(1, usedefault=True, nohash=True, desc='threads of torch')
 
@@ -47,7 +48,7 @@ class _HarmonizeSummaryOutput(TraitedSpec):
     uncertainty_file = File(exists=True, desc="uncertainty, canonical unit, (I', J', K')")
     mask_file = File(exists=True, desc="brain, (I', J', K')")
     gain_file = File(exists=True, desc='gain, canonical unit per scanner unit, (I, J, K)')
-    facts = traits.Dict(desc='robust_scale, canonical_fwhm_mm, weights_sha256')
+    facts = traits.Dict(desc='robust_scale, what the canonical images are, weights_sha256')
 
 
 class HarmonizeSummary(SimpleInterface):
@@ -66,7 +67,7 @@ class HarmonizeSummary(SimpleInterface):
         b0, mask = load_volume(self.inputs.b0_file), load_mask(self.inputs.mask_file)
         trace = load_volume(self.inputs.trace_file)
         scale = robust_scale(b0, trace, mask)
-        weights = self.inputs.weights
+        weights, fwhm_mm = self.inputs.weights, self.inputs.canonical_resolution
         result = harmonize_summary(
             b0,
             trace,
@@ -74,6 +75,8 @@ class HarmonizeSummary(SimpleInterface):
             axis=self.inputs.slice_axis,
             scale=scale,
             metadata={**self.inputs.metadata, 'BValue': self.inputs.trace_facts['b_acquired']},
+            mask=mask,
+            fwhm_mm=fwhm_mm if isinstance(fwhm_mm, float) else None,
             weights=Path(weights) if isinstance(weights, str) else None,
             threads=self.inputs.threads,
         )
@@ -97,6 +100,12 @@ class HarmonizeSummary(SimpleInterface):
         self._results['facts'] = {
             'robust_scale': float(scale),
             'canonical_fwhm_mm': float(result.fwhm_mm),
+            'canonical_profile_mm': float(result.profile_mm),
+            'thickness_mm': {
+                'before': float(result.acquired_mm),
+                'after': float(result.thickness_mm),
+            },
+            'measured': dict(result.marks),
             'weights_sha256': str(result.weights_sha256),
         }
         return runtime

@@ -29,6 +29,14 @@ QC_VERSION = 1
 DIGITS = 6
 """Significant digits of every number: more would differ between machines."""
 
+NETWORK_FACTS = (
+    'weights_sha256',
+    'canonical_fwhm_mm',
+    'canonical_profile_mm',
+    'thickness_mm',
+    'measured',
+)
+
 SNR_LIMIT = 8.0
 """The noisiest scans of the training had this SNR at b=0 (physics.scanner.draw_protocol)."""
 
@@ -148,7 +156,7 @@ class MeasureRun(SimpleInterface):
                     'mask_volume_ml': volume_ml,
                 },
                 'bias': dict(bias),
-                'network': {key: network[key] for key in ('weights_sha256', 'canonical_fwhm_mm')},
+                'network': {key: network[key] for key in NETWORK_FACTS},
                 'gain': dict(zip(('p05', 'median', 'p95'), gain, strict=True)),
                 'guarantee': dict(self.inputs.guarantee),
                 'adc': {'before_median': adc[0], 'after_median': adc[1]},

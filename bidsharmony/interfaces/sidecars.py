@@ -49,13 +49,20 @@ TEXTS = (
 CARRIED = (*NUMBERS, *TEXTS, 'SliceTiming', 'NonlinearGradientCorrection')
 """What later programs need. Names, dates, serial numbers and free text are not among them."""
 
-EXTRA = ('BaseResolution', 'AcquisitionMatrixPE', 'CanonicalResolutionFWHM', 'PhaseEncodingAxis')
-"""Read to find the acquired pixel, and not written again."""
+EXTRA = (
+    'BaseResolution',
+    'AcquisitionMatrixPE',
+    'CanonicalResolutionFWHM',
+    'CanonicalSliceProfileFWHM',
+    'PhaseEncodingAxis',
+)
+"""Read to find the acquired pixel and slice, and not written again."""
 
 TOLD = tuple(DISPLAYED_KEYS)
 """What the network is told of a scan, and what the page lists as used or missing."""
 
-ACQUIRED = ('EchoTime', 'RepetitionTime', 'MagneticFieldStrength')
+ACQUIRED = ('EchoTime', 'RepetitionTime', 'MagneticFieldStrength', 'SliceThickness')
+"""What canonical images have under the usual key, and the scanner's under another."""
 
 UNINTERPOLATED = 1.4
 """Scanners interpolate to about 1 mm; at this voxel size (mm) and above they rarely do."""
@@ -166,6 +173,10 @@ def scanner_facts(
     if 'SliceThickness' not in metadata:
         metadata['SliceThickness'] = float(zooms[axis])
         derived.append('SliceThickness')
+    profile = number(sidecar.get('CanonicalSliceProfileFWHM'))
+    if profile and 'SliceThickness' not in derived:
+        # slices that were averaged with their neighbours may be thicker than they are apart
+        metadata['CanonicalSliceProfileFWHM'] = profile
     pixel = acquired_pixel(sidecar, shape, zooms, axis)
     if pixel is not None:
         metadata['AcquiredPixel'] = pixel
@@ -235,6 +246,7 @@ def canonical_sidecar(
     *,
     canonical: Mapping[str, float],
     fwhm_mm: float,
+    profile_mm: float,
     extrapolated: bool,
     units: str = 'arbitrary',
 ) -> dict[str, Any]:
@@ -243,16 +255,24 @@ def canonical_sidecar(
     Examples
     --------
     >>> made = canonical_sidecar(
-    ...     {'EchoTime': 0.07}, [], canonical={'EchoTime': 0.08}, fwhm_mm=2.0, extrapolated=False
+    ...     {'EchoTime': 0.07},
+    ...     [],
+    ...     canonical={'EchoTime': 0.08, 'SliceThickness': 6.0},
+    ...     fwhm_mm=2.0,
+    ...     profile_mm=5.0,
+    ...     extrapolated=False,
     ... )
     >>> made['EchoTime'], made['AcquiredEchoTime'], made['CanonicalResolutionFWHM']
     (0.08, 0.07, 2.0)
+    >>> made['CanonicalSliceProfileFWHM'], made['SliceThickness']  # nothing makes slices thinner
+    (5.0, 6.0)
     """
     return {
         **{key: canonical[key] for key in ACQUIRED if key in canonical},
         **{f'Acquired{key}': value for key, value in _plain(sidecar, ACQUIRED).items()},
         **_derived(sources),
         'CanonicalResolutionFWHM': fwhm_mm,
+        'CanonicalSliceProfileFWHM': profile_mm,
         'Extrapolated': extrapolated,
         'Units': units,
     }

@@ -15,6 +15,8 @@ from torch.nn import functional
 from bidsharmony.network.model import STRIDE, encode_metadata
 from bidsharmony.network.weights import Weights, load_weights
 from bidsharmony.numerics.grids import inplane_grid, resample_to_shape
+from bidsharmony.numerics.marks import measured_marks
+from bidsharmony.numerics.slices import through_plane, throughplane_kernel
 
 #: What the canonical images are, in sidecar keys (s, T, s/mm2).
 CANONICAL = {
@@ -25,6 +27,8 @@ CANONICAL = {
 }
 GAIN_FWHM = 4.0  # mm: of the contrast that the gain was trained on (physics.pairs)
 FWHM_PER_SD = 2 * np.sqrt(2 * np.log(2))
+TOUCHING = 1.05  # slices are at most this many times as thick as they are far apart
+SHOWS_BRAIN = 0.25  # of the largest slice's brain: slices that noise and sharpness are read from
 _SLICES_AT_ONCE = 4
 _RAS = np.array([[0, 1], [1, 1], [2, 1]])  # nibabel's orientation of a RAS array
 # rows and columns of a slice as the simulator lays them out (physics.heads), by slice axis
@@ -38,7 +42,7 @@ class Canonical:
     Attributes
     ----------
     b0, trace : (I', J', K') float32
-        Canonical images, white-matter b=0 = 1, on the canonical grid.
+        Canonical images, nominal white-matter b=0 = 1, on the canonical grid.
     uncertainty : (I', J', K') float32
         Expected absolute error, mean of both images, canonical unit.
     gain : (I, J, K) float32
@@ -47,6 +51,12 @@ class Canonical:
         Of the canonical grid.
     fwhm_mm : float
         In-plane resolution of the canonical images.
+    profile_mm : float
+        Canonical slice profile: the box of equal variance.
+    acquired_mm, thickness_mm : float
+        Slice thickness that the scanner's images had, and that the canonical images have.
+    marks : dict
+        What was measured on the images, and told to the network.
     weights_sha256 : str
     """
 
@@ -56,6 +66,10 @@ class Canonical:
     gain: np.ndarray
     affine: np.ndarray
     fwhm_mm: float
+    profile_mm: float
+    acquired_mm: float
+    thickness_mm: float
+    marks: dict[str, float]
     weights_sha256: str
 
 
@@ -67,10 +81,15 @@ def harmonize_summary(
     axis: int,
     scale: float,
     metadata: Mapping[str, object],
+    mask: np.ndarray | None = None,
+    fwhm_mm: float | None = None,
     weights: Path | None = None,
     threads: int = 1,
 ) -> Canonical:
     """Harmonize a run's mean b=0 and trace image.
+
+    Slices thinner than the canonical profile are averaged with their neighbours before the network
+    sees them: how thick slices are, and how far apart, is part of a scanner's signature.
 
     Parameters
     ----------
@@ -85,6 +104,11 @@ def harmonize_summary(
     metadata : mapping
         Sidecar facts in BIDS keys and units, with ``AcquiredPixel`` (mm) and ``BValue`` (s/mm2);
         any may be missing.
+    mask : (I, J, K) bool, optional
+        The brain; noise and sharpness are read from slices that show it, without it from all.
+    fwhm_mm : float, optional
+        In-plane resolution of the canonical images, by a blur after the network; that of the
+        weights if None.
     weights : Path, optional
         The shipped weights if None.
     threads : int
@@ -93,16 +117,41 @@ def harmonize_summary(
     Returns
     -------
     Canonical
+
+    Raises
+    ------
+    WeightsError
+        If the weights cannot be used.
+    ValueError
+        If `fwhm_mm` is finer than the weights reach.
     """
     network = load_weights(weights)
+    if fwhm_mm is None:
+        fwhm_mm = network.fwhm_mm
+    elif fwhm_mm < network.fwhm_mm:
+        raise ValueError(
+            f'a canonical resolution of {fwhm_mm:g} mm is finer than the {network.fwhm_mm:g} mm '
+            'of the weights'
+        )
     to_ras = io_orientation(affine)
     images = [apply_orientation(np.asarray(i, np.float32), to_ras) for i in (b0, trace)]
     ras_affine = np.asarray(affine) @ inv_ornt_aff(to_ras, b0.shape)
     ras_axis = int(to_ras[axis, 0])
     shape, grid_affine = inplane_grid(images[0].shape, ras_affine, ras_axis, network.spacing_mm)
+    spacing = float(np.linalg.norm(ras_affine[:3, ras_axis]))
+    profile, acquired = network.thickness_mm, slice_thickness(metadata, spacing)
+    kernel = throughplane_kernel(acquired, spacing, profile)
+    thick = [through_plane(image / scale, ras_axis, kernel) for image in images]
     # cubic interpolation as in training (physics.pairs.to_grid); its undershoot is cut off
-    fine = np.stack([np.maximum(resample_to_shape(i / scale, shape, order=3), 0) for i in images])
-    out, log_gain, error = _run(network, fine, ras_axis, metadata, threads)
+    fine = np.stack([np.maximum(resample_to_shape(i, shape, order=3), 0) for i in thick])
+    marks = _marks(
+        np.moveaxis(fine, ras_axis + 1, 0),
+        None if mask is None else np.moveaxis(apply_orientation(mask, to_ras), ras_axis, 0),
+    )
+    out, log_gain, error = _run(network, fine, ras_axis, {**metadata, **marks}, threads)
+    pixels = np.linalg.norm(grid_affine[:3, :3], axis=0)
+    # errors of neighbours partly cancel: their mean is an upper bound
+    *out, error = (_blur(i, ras_axis, pixels, network, fwhm_mm) for i in (*out, error))
     gain = np.exp(resample_to_shape(_smooth(log_gain, ras_axis, network), images[0].shape)) / scale
     from_ras = ornt_transform(_RAS, to_ras)
     return Canonical(
@@ -111,9 +160,66 @@ def harmonize_summary(
         uncertainty=apply_orientation(error, from_ras),
         gain=np.ascontiguousarray(apply_orientation(gain.astype(np.float32), from_ras)),
         affine=grid_affine @ inv_ornt_aff(from_ras, shape),
-        fwhm_mm=network.fwhm_mm,
+        fwhm_mm=float(fwhm_mm),
+        profile_mm=profile,
+        acquired_mm=acquired,
+        thickness_mm=max(acquired, profile),
+        marks=marks,
         weights_sha256=network.sha256,
     )
+
+
+def slice_thickness(metadata: Mapping[str, object], spacing: float) -> float:
+    """Take the stated slice thickness where it can be true, else the distance between slices.
+
+    Slices do not overlap but in canonical images, which say so: theirs were averaged.
+
+    Parameters
+    ----------
+    metadata : mapping
+    spacing : float
+        Between the centres of neighbouring slices, mm.
+
+    Examples
+    --------
+    >>> [slice_thickness({'SliceThickness': 4.0}, spacing) for spacing in (5.2, 2.0)]
+    [4.0, 2.0]
+    >>> slice_thickness({'SliceThickness': 5.0, 'CanonicalSliceProfileFWHM': 5.0}, 2.0)
+    5.0
+    """
+    stated = metadata.get('SliceThickness')
+    if isinstance(stated, int | float) and not isinstance(stated, bool):
+        averaged = metadata.get('CanonicalSliceProfileFWHM') is not None
+        if 0 < stated <= TOUCHING * spacing or (averaged and 0 < stated < np.inf):
+            return float(stated)
+    return float(spacing)
+
+
+def _marks(slices: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
+    """Measure noise and sharpness on each slice that shows enough brain, and take the medians.
+
+    Parameters
+    ----------
+    slices : (S, 2, H, W) float32
+        In units of the robust b=0 scale.
+    mask : (S, ., .) bool or None
+    """
+    if mask is not None:
+        area = np.count_nonzero(mask, axis=(1, 2))
+        slices = slices[area >= max(SHOWS_BRAIN * area.max(), 1)]
+    found = [marks for marks in map(measured_marks, slices) if marks]
+    return {key: float(np.median([m[key] for m in found])) for key in (found[0] if found else ())}
+
+
+def _blur(
+    image: np.ndarray, axis: int, pixels: np.ndarray, network: Weights, fwhm_mm: float
+) -> np.ndarray:
+    """Lower the in-plane resolution from that of the weights by a Gaussian."""
+    if fwhm_mm == network.fwhm_mm:
+        return image
+    sigma = np.sqrt(fwhm_mm**2 - network.fwhm_mm**2) / FWHM_PER_SD / pixels
+    sigma[axis] = 0
+    return ndimage.gaussian_filter(image, sigma, mode='nearest')
 
 
 def _smooth(log_gain: np.ndarray, axis: int, network: Weights) -> np.ndarray:

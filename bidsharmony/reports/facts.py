@@ -17,7 +17,15 @@ DISPLAYED_KEYS = {
     'SliceThickness': ('slice thickness', 'mm'),
     'AcquiredPixel': ('acquired pixel', 'mm'),
 }
+# What it is told of the image itself, as `network.measured` of a qc.json holds it.
+MEASURED_KEYS = {
+    'MeasuredNoiseB0': 'noise at b = 0',
+    'MeasuredNoiseTrace': 'noise of the trace image',
+    'MeasuredSlopeB0': 'slope of the spectrum at b = 0',
+    'MeasuredSlopeTrace': "slope of the trace image's spectrum",
+}
 FROM_HEADER = ', from the image header'
+FROM_IMAGE = ', measured on the image'
 
 
 def used_facts(used: Mapping[str, Any], derived: Sequence[Any] = ()) -> list[tuple[str, str, str]]:
@@ -37,6 +45,30 @@ def used_facts(used: Mapping[str, Any], derived: Sequence[Any] = ()) -> list[tup
         for key, (name, unit) in DISPLAYED_KEYS.items()
         if isinstance(used.get(key), int | float) and not isinstance(used[key], bool)
     ]
+
+
+def measured_facts(measured: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """List (key, name, value) of what the network was told of the image itself.
+
+    Noise comes as a logarithm and is shown as a share of the mean tissue signal at b = 0.
+
+    Examples
+    --------
+    >>> measured_facts({'MeasuredNoiseB0': -2.0, 'MeasuredSlopeTrace': -3.2})[0][2]
+    '1 % of the tissue, measured on the image'
+    >>> measured_facts({'MeasuredSlopeTrace': -3.2, 'MeasuredNoiseB0': None, 'PatientName': 1.0})
+    [('MeasuredSlopeTrace', "slope of the trace image's spectrum", '-3.2, measured on the image')]
+    """
+    found = []
+    for key, name in MEASURED_KEYS.items():
+        value = measured.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            noise = key.startswith('MeasuredNoise')
+            text = (
+                number(100 * 10.0 ** min(value, 6), digits=2) + ' % of the tissue' if noise else ''
+            )
+            found.append((key, name, (text or number(value, digits=2)) + FROM_IMAGE))
+    return found
 
 
 def missing_facts(missing: Sequence[Any]) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bidsharmony.reports.facts import missing_facts, shells_text, used_facts
+from bidsharmony.reports.facts import measured_facts, missing_facts, shells_text, used_facts
 from bidsharmony.reports.page import LABEL, count, embed, number, part, render, write_atomic
 
 CHANNEL_CAPTIONS = {
@@ -139,7 +139,10 @@ def run_view(document: Mapping[str, Any], figures_dir: Path) -> dict[str, Any]:
         'warnings': [str(text) for text in document.get('warnings') or ()],
         'notes': [str(text) for text in document.get('notes') or ()],
         'measures': measures(document),
-        'used': used_facts(part(sidecar, 'used'), sidecar.get('derived') or ()),
+        'used': [
+            *used_facts(part(sidecar, 'used'), sidecar.get('derived') or ()),
+            *measured_facts(part(document, 'network', 'measured')),
+        ],
         'missing': missing_facts(sidecar.get('missing') or ()),
     }
 
@@ -191,6 +194,10 @@ def measures(document: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
     """List the measured values of a run, in two columns of rows (name, value)."""
     source, summary = part(document, 'input'), part(document, 'summary')
     bias, gain, adc = part(document, 'bias'), part(document, 'gain'), part(document, 'adc')
+    network = part(document, 'network')
+    thickness = [
+        number(part(document, 'network', 'thickness_mm').get(key)) for key in ('before', 'after')
+    ]
     shape = ' \u00d7 '.join(str(length) for length in source.get('shape') or ()) or 'n/a'
     ends = (adc.get(key) for key in ('before_median', 'after_median'))
     adc_text = ' → '.join(
@@ -220,7 +227,8 @@ def measures(document: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
              ' / '.join(number(gain.get(key)) for key in ('p05', 'median', 'p95'))),
             ('median ADC, before → after', adc_text),
             ('canonical resolution',
-             number(part(document, 'network').get('canonical_fwhm_mm'), unit='mm FWHM')),
+             number(network.get('canonical_fwhm_mm'), unit='mm FWHM, in plane')),
+            ('canonical slice thickness', f'{" → ".join(thickness)} mm'),
         ],
     ]  # fmt: skip
 
@@ -247,16 +255,16 @@ def methods_view(documents: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Collect what the methods paragraph states about all runs at once."""
     corrected = {bool(part(document, 'bias').get('applied')) for document in documents}
     ways = {part(document, 'summary').get('trace_method') for document in documents}
-    resolutions = {
-        part(document, 'network').get('canonical_fwhm_mm') for document in documents
-    } - {None}
-    weights = {str(part(document, 'network').get('weights_sha256', ''))[:12]
-               for document in documents} - {''}  # fmt: skip
+    networks = [part(document, 'network') for document in documents]
+    resolutions = {network.get('canonical_fwhm_mm') for network in networks} - {None}
+    profiles = {network.get('canonical_profile_mm') for network in networks} - {None}
+    weights = {str(network.get('weights_sha256', ''))[:12] for network in networks} - {''}
     names = {'tensor': 'a tensor fit', 'geometric': 'the geometric mean of the directions'}
     return {
         'bias': 'all' if corrected == {True} else 'some' if True in corrected else 'none',
         'trace': ' or '.join(names[way] for way in ('tensor', 'geometric') if way in ways),
         'fwhm': number(resolutions.pop(), unit='mm') if len(resolutions) == 1 else '',
+        'profile': number(profiles.pop(), unit='mm') if len(profiles) == 1 else '',
         'weights': ', '.join(sorted(weights)),
     }
 

@@ -150,6 +150,7 @@ def result_options(job: Job) -> dict[str, Any]:
     return {
         'b0_threshold': job.settings.b0_threshold,
         'bias_correction': job.settings.bias_correction,
+        'canonical_resolution': job.settings.canonical_resolution,
         'weights': file_sha256(weights),
     }
 
@@ -194,6 +195,7 @@ def _harmonize(job: Job, checked: list, staging: Path, work_dir: Path) -> dict[s
         work_dir=work_dir,
         b0_threshold=job.settings.b0_threshold,
         bias_correction=job.settings.bias_correction,
+        canonical_resolution=job.settings.canonical_resolution,
         weights=job.settings.weights,
         threads=job.settings.omp_nthreads,
     )

@@ -61,6 +61,7 @@ def init_dwi_wf(
     staging_dir: Path,
     b0_threshold: float,
     bias_correction: bool,
+    canonical_resolution: float | None,
     weights: Path | None,
     threads: int,
     name: str,
@@ -75,6 +76,8 @@ def init_dwi_wf(
         where it comes from, and where its derivatives are collected
     b0_threshold : s/mm2
     bias_correction : bool
+    canonical_resolution : float or None
+        mm
     weights : Path or None
     threads : int
     name : str
@@ -106,6 +109,7 @@ def init_dwi_wf(
         metadata=facts.metadata,
         slice_axis=checked.slice_axis,
         b0_ixs=b0_ixs,
+        canonical_resolution=canonical_resolution,
         weights=weights,
         threads=threads,
     )

@@ -18,6 +18,7 @@ def init_harmonize_wf(
     metadata: Mapping[str, float],
     slice_axis: int,
     b0_ixs: list[int],
+    canonical_resolution: float | None,
     weights: Path | None,
     threads: int,
     name: str = 'harmonize_wf',
@@ -30,6 +31,8 @@ def init_harmonize_wf(
         scanner facts, BIDS keys and units
     slice_axis : int
     b0_ixs : list of int
+    canonical_resolution : float or None
+        in-plane FWHM of the canonical images, mm; None takes that of the weights
     weights : Path or None
         None takes the shipped ones
     threads : int
@@ -66,6 +69,8 @@ def init_harmonize_wf(
         HarmonizeSummary(metadata=dict(metadata), slice_axis=slice_axis, threads=threads),
         name='network',
     )
+    if canonical_resolution is not None:
+        network.inputs.canonical_resolution = canonical_resolution
     if weights is not None:
         network.inputs.weights = str(weights)
     workflow.connect([

@@ -32,6 +32,7 @@ def init_participant_wf(
     work_dir: Path,
     b0_threshold: float,
     bias_correction: bool,
+    canonical_resolution: float | None,
     weights: Path | None,
     threads: int,
 ) -> Workflow:
@@ -46,6 +47,8 @@ def init_participant_wf(
         the dataset, where derivatives are collected, and where nodes work
     b0_threshold : s/mm2
     bias_correction : bool
+    canonical_resolution : float or None
+        in-plane FWHM of the canonical images, mm; None takes that of the weights
     weights : Path or None
         None takes the shipped ones
     threads : int
@@ -60,6 +63,7 @@ def init_participant_wf(
                 staging_dir=staging_dir,
                 b0_threshold=b0_threshold,
                 bias_correction=bias_correction,
+                canonical_resolution=canonical_resolution,
                 weights=weights,
                 threads=threads,
                 name=workflow_name(checked.run.stem),

@@ -13,6 +13,7 @@ from bidsharmony import __version__
 from bidsharmony.cli.parser import build_parser, parse_args
 from bidsharmony.settings import Settings
 from tests.datasets import write_dataset
+from tests.tiny_dataset import write_weights
 
 HEAVY = {
     'torch',
@@ -75,6 +76,35 @@ def test_each_option_matters(here, arguments, changed):
     assert parse_args(['raw', 'out', 'participant', *arguments.split()]) == expected
 
 
+@pytest.mark.parametrize(
+    ('argument', 'said'),
+    [
+        ('--canonical-resolution=2', ''),
+        ('--canonical_resolution=4.5', ''),
+        ('--canonical-resolution=5', ''),
+        ('--canonical-resolution=1.9', '1.9: the weights reach 2 mm and nothing finer. Give 2 to'),
+    ],
+)
+@pytest.mark.parametrize('shipped', [True, False])
+def test_canonical_resolution_is_held_against_the_weights(
+    here, capsys, monkeypatch, argument, said, shipped
+):
+    """From what the weights reach up to 5 mm, whichever weights they are."""
+    good = write_weights(here / 'good.safetensors')
+    monkeypatch.setattr('bidsharmony.network.weights.shipped_weights', lambda: good)
+    arguments = ['raw', 'out', 'participant', argument]
+    arguments += [] if shipped else ['--weights', 'good.safetensors']
+    if not said:
+        assert parse_args(arguments).canonical_resolution == float(argument.split('=')[1])
+        return
+    with pytest.raises(SystemExit) as stopped:
+        parse_args(arguments)
+    err = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
 def test_levels_come_in_order(here):
     """Group comes after participant, in whatever order they were typed."""
     assert parse_args(['raw', 'out', 'group', 'participant']).analysis_levels == (
@@ -104,6 +134,11 @@ def test_levels_come_in_order(here):
         ('raw out participant -w raw/work', 'inside bids_dir'),
         ('raw out participant -w raw', 'inside bids_dir'),
         ('raw out participant --weights gone', 'gone: no such file'),
+        ('raw out participant --canonical-resolution 5.1', "'5.1' is not a resolution up to 5 mm"),
+        ('raw out participant --canonical-resolution fine', "'fine' is not a resolution"),
+        ('raw out participant --canonical-resolution nan', "'nan' is not a resolution"),
+        ('raw out participant --canonical-resolution 0', "'0' is not a resolution"),
+        ('raw out participant --canonical-resolution 3 --weights w.safetensors', 'not usable'),
         ('raw out participant --bids-filter-file gone.json', 'gone.json is not there'),
         ('raw out participant --bids-filter-file bold.json', 'no query "dwi"; it has: bold'),
         ('raw out participant --bids-filter-file typo.json', 'filters by sesion; choose from'),

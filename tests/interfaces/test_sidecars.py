@@ -5,6 +5,7 @@ import json
 import pytest
 
 from bidsharmony.interfaces import sidecars
+from bidsharmony.reports.facts import MEASURED_KEYS
 from tests.tiny_dataset import SIDECAR
 
 SOURCES = ['bids:raw:sub-01/dwi/sub-01_dwi.nii.gz']
@@ -16,7 +17,7 @@ CANONICAL = {'EchoTime': 0.08, 'RepetitionTime': 10.0, 'MagneticFieldStrength': 
     [
         sidecars.series_sidecar(SIDECAR, SOURCES),
         sidecars.canonical_sidecar(
-            SIDECAR, SOURCES, canonical=CANONICAL, fwhm_mm=2.0, extrapolated=True
+            SIDECAR, SOURCES, canonical=CANONICAL, fwhm_mm=2.0, profile_mm=5.0, extrapolated=True
         ),
         sidecars.map_sidecar(SOURCES, 'a map'),
         sidecars.mask_sidecar(SOURCES),
@@ -34,7 +35,7 @@ def test_nothing_private(made):
 def test_canonical_values_stand_under_the_usual_keys():
     """Repeating the harmonization must read what the image is now."""
     made = sidecars.canonical_sidecar(
-        SIDECAR, SOURCES, canonical=CANONICAL, fwhm_mm=2.5, extrapolated=True
+        SIDECAR, SOURCES, canonical=CANONICAL, fwhm_mm=2.5, profile_mm=5.0, extrapolated=True
     )
     assert (made['EchoTime'], made['AcquiredEchoTime']) == (0.08, 0.071)
     assert (made['RepetitionTime'], made['AcquiredRepetitionTime']) == (10.0, 5.2)
@@ -43,6 +44,51 @@ def test_canonical_values_stand_under_the_usual_keys():
     assert made['Sources'] == SOURCES
     assert 'BValue' not in made
     assert 'Manufacturer' not in made
+
+
+@pytest.mark.parametrize(
+    ('sidecar', 'thickness', 'acquired'),
+    [
+        ({'SliceThickness': 2.2}, 5.0, 2.2),
+        ({'SliceThickness': 6.0}, 6.0, 6.0),
+        ({'SliceThickness': 'thin'}, 5.0, None),
+        ({}, 5.0, None),
+    ],
+)
+def test_slices_are_stated_as_they_are_and_as_they_were(sidecar, thickness, acquired):
+    """The usual key holds what the image has now, beside the profile that was aimed at."""
+    made = sidecars.canonical_sidecar(
+        sidecar,
+        SOURCES,
+        canonical={**CANONICAL, 'SliceThickness': thickness},
+        fwhm_mm=2.0,
+        profile_mm=5.0,
+        extrapolated=False,
+    )
+    assert made['SliceThickness'] == thickness
+    assert made.get('AcquiredSliceThickness') == acquired
+    assert made['CanonicalSliceProfileFWHM'] == 5.0
+
+
+def test_averaged_slices_are_known_again():
+    """A canonical image says that its slices may be thicker than they are apart."""
+    made = sidecars.canonical_sidecar(
+        {},
+        SOURCES,
+        canonical={**CANONICAL, 'SliceThickness': 5.0},
+        fwhm_mm=2.0,
+        profile_mm=5.0,
+        extrapolated=False,
+    )
+    facts = sidecars.scanner_facts(made, (9, 9, 9), (1.0, 1.0, 2.0), 2)
+    assert facts.metadata['SliceThickness'] == 5.0
+    assert facts.metadata['CanonicalSliceProfileFWHM'] == 5.0
+    del made['SliceThickness']
+    facts = sidecars.scanner_facts(made, (9, 9, 9), (1.0, 1.0, 2.0), 2)
+    assert 'CanonicalSliceProfileFWHM' not in facts.metadata
+    series = sidecars.series_sidecar({'SliceThickness': 2.0}, SOURCES)
+    assert series['SliceThickness'] == 2.0
+    assert 'CanonicalSliceProfileFWHM' not in series
 
 
 @pytest.mark.parametrize(
@@ -109,7 +155,7 @@ def test_values_of_another_kind_are_dropped(key, value):
     assert sidecars.public_sidecar({key: value}) == {}
     assert key not in sidecars.series_sidecar({key: value}, SOURCES)
     canonical = sidecars.canonical_sidecar(
-        {key: value}, SOURCES, canonical=CANONICAL, fwhm_mm=2.0, extrapolated=False
+        {key: value}, SOURCES, canonical=CANONICAL, fwhm_mm=2.0, profile_mm=5.0, extrapolated=False
     )
     assert f'Acquired{key}' not in canonical
 
@@ -142,8 +188,11 @@ def test_warnings_repeat_no_text():
 def test_told_is_what_the_network_takes():
     """The page lists each condition of the network, and nothing else."""
     from bidsharmony.network.model import CONDITIONS
+    from bidsharmony.numerics.marks import MARKS
 
-    assert tuple(key for key, *_ in CONDITIONS) == sidecars.TOLD
+    told = (*sidecars.TOLD, *MEASURED_KEYS)
+    assert told == tuple(key for key, *_ in CONDITIONS)
+    assert tuple(MEASURED_KEYS) == MARKS
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,16 @@ import pytest
 import torch
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 
-from bidsharmony.network.inference import harmonize_summary
+from bidsharmony.network.inference import FWHM_PER_SD, harmonize_summary, slice_thickness
 from bidsharmony.network.model import Harmonizer
 from bidsharmony.network.weights import save_weights
+from bidsharmony.numerics.marks import MARKS, measured_marks
+from bidsharmony.numerics.slices import throughplane_kernel
 
-RECIPE = {'widths': [8, 8, 8], 'fwhm_mm': 2.0, 'spacing_mm': 1.0}
+RECIPE = {'widths': [8, 8, 8], 'fwhm_mm': 2.0, 'thickness_mm': 5.0, 'spacing_mm': 1.0}
 AFFINE = np.array([[2.0, 0, 0, -20], [0, 2.5, 0, -30], [0, 0, 5, 10], [0, 0, 0, 1]])
 SHAPE = (20, 24, 4)
+THIN = np.diag([2.0, 2.0, 2.0, 1.0])
 
 
 @pytest.fixture
@@ -40,9 +43,16 @@ def volumes(rng):
     return b0, b0 * 0.5
 
 
-def run(volumes, weights, affine=AFFINE, axis=2, **facts):
+def run(volumes, weights, affine=AFFINE, axis=2, mask=None, fwhm_mm=None, **facts):
     return harmonize_summary(
-        *volumes, affine, axis=axis, scale=100.0, metadata=facts, weights=weights
+        *volumes,
+        affine,
+        axis=axis,
+        scale=100.0,
+        metadata=facts,
+        mask=mask,
+        fwhm_mm=fwhm_mm,
+        weights=weights,
     )
 
 
@@ -109,3 +119,124 @@ def test_small_and_odd_volumes_pass(shape, identity):
     out = run(volumes, identity, np.diag([3.3, 3.3, 4.0, 1.0]))
     assert np.isfinite(out.b0).all()
     assert out.gain.shape == shape
+
+
+@pytest.mark.parametrize('axis', [0, 1, 2])
+@pytest.mark.parametrize(('stated', 'taken'), [(None, 2.0), (1.5, 1.5), (20.0, 2.0)])
+def test_thin_slices_reach_the_canonical_profile(identity, axis, stated, taken):
+    """One bright slice spreads by the kernel along the slice axis, the gain does not."""
+    volume = np.zeros((15, 15, 15), np.float32)
+    np.moveaxis(volume, axis, 0)[7] = 100
+    out = run((volume, volume), identity, THIN, axis, SliceThickness=stated)
+    kernel = throughplane_kernel(taken, 2.0, 5.0)
+    profile = np.moveaxis(out.b0, axis, 0).mean(axis=(1, 2))
+    touched = 7 + np.arange(len(kernel)) - len(kernel) // 2
+    np.testing.assert_allclose(profile[touched], kernel, atol=1e-5)
+    assert profile.sum() == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(out.trace, out.b0, atol=1e-6)
+    np.testing.assert_allclose(out.gain, 0.01, rtol=1e-6)
+    assert (out.acquired_mm, out.profile_mm, out.thickness_mm) == (taken, 5.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ('facts', 'zoom', 'thickness'),
+    [
+        ({'SliceThickness': 6.0}, 6.6, 6.0),
+        ({'SliceThickness': 5.0}, 5.0, 5.0),
+        ({'SliceThickness': 5.0, 'CanonicalSliceProfileFWHM': 5.0}, 2.0, 5.0),
+    ],
+)
+def test_what_is_thick_already_is_left_alone(volumes, identity, facts, zoom, thickness):
+    """Thick slices, and those of a canonical image, are not averaged again."""
+    out = run(volumes, identity, np.diag([1.0, 1.0, zoom, 1.0]), **facts)
+    np.testing.assert_allclose(out.b0, volumes[0] / 100, rtol=1e-5)
+    assert out.thickness_mm == thickness
+
+
+@pytest.mark.parametrize(
+    ('stated', 'taken'),
+    [(2.0, 2.0), (2.05, 2.05), (2.2, 2.0), (0.0, 2.0), (-3, 2.0), (np.nan, 2.0), ('2', 2.0)],
+)
+def test_a_slice_is_no_thicker_than_it_is_far_from_the_next(stated, taken):
+    """What cannot be true gives way to the header."""
+    assert slice_thickness({'SliceThickness': stated}, 2.0) == taken
+    assert slice_thickness({}, 2.0) == 2.0
+
+
+def test_the_network_hears_of_the_slices_as_acquired(volumes, restless):
+    """The profile is made canonical, but what was scanned is still told."""
+    thick = np.diag([2.0, 2.0, 8.0, 1.0])
+    first, second = (run(volumes, restless, thick, SliceThickness=t) for t in (5.0, 8.0))
+    assert not np.allclose(first.b0, second.b0)
+
+
+@pytest.mark.parametrize('axis', [0, 2])
+def test_a_coarser_resolution_is_a_blur_of_known_width(restless, rng, axis):
+    """Variances add up; images, ADC and uncertainty follow, gain and slices do not."""
+    volumes = [rng.uniform(50, 150, (32, 32, 32)).astype(np.float32) for _ in range(2)]
+    affine = np.diag([1.0, 1.0, 1.0, 1.0])
+    sharp = run(volumes, restless, affine, axis)
+    soft = run(volumes, restless, affine, axis, fwhm_mm=3.5)
+    assert (sharp.fwhm_mm, soft.fwhm_mm) == (2.0, 3.5)
+    np.testing.assert_array_equal(soft.gain, sharp.gain)
+    added = np.sqrt(3.5**2 - 2.0**2) / FWHM_PER_SD  # mm
+    for name in ('b0', 'trace', 'uncertainty'):
+        before, after = (np.moveaxis(getattr(o, name), axis, 0) for o in (sharp, soft))
+        for old, new in zip(before[::9], after[::9], strict=True):
+            expected = gaussian(old, added)[12:20, 12:20]
+            np.testing.assert_allclose(new[12:20, 12:20], expected, atol=1e-4)
+
+
+def gaussian(image, sigma):
+    """Blur an image with a sampled Gaussian, written out."""
+    places = np.arange(len(image))
+    weights = np.exp(-((places[:, None] - places) ** 2) / 2 / sigma**2)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights @ image @ weights.T
+
+
+def test_the_weights_own_resolution_changes_nothing(volumes, restless):
+    np.testing.assert_array_equal(
+        run(volumes, restless).b0, run(volumes, restless, fwhm_mm=2.0).b0
+    )
+
+
+def test_nothing_finer_than_the_weights(volumes, identity):
+    with pytest.raises(ValueError, match=r'1\.9 mm is finer than the 2 mm of the weights'):
+        run(volumes, identity, fwhm_mm=1.9)
+
+
+def test_marks_are_medians_over_slices_with_brain(identity, rng):
+    """Slices that the mask leaves out do not count; the noise that was put in is found."""
+    volume = np.full((64, 64, 6), 100, np.float32)
+    noise = rng.normal(0, 2, volume.shape) * np.array([1, 1, 1, 1, 9, 9])
+    mask = np.ones(volume.shape, bool)
+    mask[..., 4:] = False
+    volume = (volume + noise).astype(np.float32)
+    affine = np.diag([1.0, 1.0, 5.0, 1.0])
+    out = run((volume, volume), identity, affine, mask=mask)
+    assert set(out.marks) == set(MARKS)
+    assert out.marks['MeasuredNoiseB0'] == pytest.approx(np.log10(0.02), abs=0.05)
+    slices = [np.stack([volume[..., k]] * 2) / 100 for k in range(4)]
+    expected = np.median([measured_marks(s)['MeasuredSlopeTrace'] for s in slices])
+    assert out.marks['MeasuredSlopeTrace'] == pytest.approx(expected, rel=0.05)
+    assert run((volume, volume), identity, affine).marks != out.marks
+
+
+def test_marks_reach_the_network(volumes, restless, monkeypatch):
+    """What is measured is told, and cannot be overruled by a sidecar."""
+    told = []
+    encode = 'bidsharmony.network.inference.encode_metadata'
+    from bidsharmony.network.model import encode_metadata
+
+    monkeypatch.setattr(encode, lambda facts: told.append(facts) or encode_metadata(facts))
+    out = run(volumes, restless, EchoTime=0.08, MeasuredNoiseB0=7.0)
+    assert told[0] == {'EchoTime': 0.08, **out.marks}
+    assert set(out.marks) == set(MARKS)
+
+
+def test_an_empty_volume_has_no_marks(identity):
+    empty = np.zeros(SHAPE, np.float32)
+    out = run((empty, empty), identity, mask=np.zeros(SHAPE, bool))
+    assert out.marks == {}
+    assert np.isfinite(out.b0).all()

@@ -155,6 +155,28 @@ def test_methods_state_what_was_done(page_of, bias, text):
     assert text in Page(page_of(replaced('bias', bias))).words
 
 
+def test_resolution_and_slices_are_stated(page_of):
+    """In the measurements, in the methods, and with what the network measured itself."""
+    words = Page(page_of(qc('01', 'avanto'))).words
+    for text in (
+        'canonical resolution 2 mm FWHM, in plane',
+        'canonical slice thickness 2.2 → 5 mm',
+        'of their slice profile was that of a box of 5 mm',
+        'at an in-plane resolution of 2 mm FWHM',
+        'noise at b = 0 3.2 % of the tissue, measured on the image',
+    ):
+        assert text in words, text
+
+
+def test_a_coarser_resolution_reaches_the_page(page_of):
+    """What was asked for is what is written."""
+    document = qc('01', 'avanto')
+    document['network'] |= {'canonical_fwhm_mm': 3.5, 'canonical_profile_mm': None}
+    words = Page(page_of(document)).words
+    assert 'at an in-plane resolution of 3.5 mm FWHM' in words
+    assert 'of a box of' not in words
+
+
 def test_nothing_left_out_is_said(page_of):
     """An empty section would leave doubt."""
     assert 'Every diffusion run found was harmonized.' in Page(page_of(qc('01', 'avanto'))).words

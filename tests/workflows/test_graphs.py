@@ -24,6 +24,7 @@ def workflow(tmp_path):
         work_dir=tmp_path / 'work',
         b0_threshold=40.0,
         bias_correction=False,
+        canonical_resolution=2.5,
         weights=Path(__file__),
         threads=2,
     )
@@ -51,6 +52,7 @@ def test_options_reach_their_nodes(workflow):
     assert workflow.get_node(f'{run}.bias_wf.estimate').inputs.apply is False
     network = workflow.get_node(f'{run}.harmonize_wf.network').inputs
     assert network.weights == str(Path(__file__))
+    assert network.canonical_resolution == 2.5
     assert network.threads == 2
     assert network.slice_axis == 2
     assert network.metadata['EchoTime'] == 0.071
