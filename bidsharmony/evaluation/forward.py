@@ -46,7 +46,11 @@ PLATEAU = 4.0
 """From this distance (mm) on, both ends of an edge's profile must be flat."""
 
 FLAT = 0.15
-"""Largest standard deviation of a plateau, as a share of the edge's height."""
+"""Largest standard deviation of a plateau, and largest excess of what lies between, as shares of
+the edge's height."""
+
+SURROUNDINGS = 6.0
+"""Standard deviation of the Gaussian that a patch's surroundings are averaged with (mm)."""
 
 _FWHM_PER_SD = 2 * np.sqrt(2 * np.log(2))
 
@@ -60,11 +64,14 @@ class Consistency:
     fwhm_mm : (2,) float
         Fitted blur along the two in-plane axes, from the canonical resolution to the scanner's.
     predicted : (C, I, J, K) float32
-        Degraded output, the scanner's unit.
+        Degraded output with fitted contrast, the scanner's unit.
     residual : (C, I, J, K) float32
-        Degraded output less input, in sigma.
+        The former less the input, in sigma.
     slope : (C,) float
-        Factor that would bring the degraded output nearest to the input.
+        Factor that would bring the output over the gain, degraded, nearest to the input.
+    beyond_gain, nrmse_gain : (C,) float
+        As `beyond` and `nrmse`, of the output over the gain, degraded, with nothing fitted but
+        the blur.
     beyond : (C,) float
         Share of the mask beyond `BEYOND` sigma.
     nrmse, nrmse_noise : (C,) float
@@ -85,6 +92,8 @@ class Consistency:
     predicted: np.ndarray
     residual: np.ndarray
     slope: tuple[float, ...]
+    beyond_gain: tuple[float, ...]
+    nrmse_gain: tuple[float, ...]
     beyond: tuple[float, ...]
     nrmse: tuple[float, ...]
     nrmse_noise: tuple[float, ...]
@@ -107,6 +116,14 @@ def forward_consistency(
     kernel: np.ndarray | None = None,
 ) -> Consistency:
     """Bring the output back to the scanner's contrast and resolution, and compare.
+
+    The gain is smooth and shared by all channels. At a border of fluid and tissue it suits
+    neither, so that output over gain misses there even if the output is the truth. Signals of
+    mixed voxels add up, though: where there are two kinds of tissue, each of the scanner's images
+    is one and the same weighted sum of the canonical ones everywhere, borders included. So the
+    contrast is a sum of all canonical images, with and without the gain, with weights fitted over
+    the whole brain. Too few to hide anything that has a place; what the gain alone gives is
+    reported too.
 
     Parameters
     ----------
@@ -153,12 +170,17 @@ def forward_consistency(
         raise ValueError(f'sigma {sigma.tolist()}: noise must be positive')
     fine_gain = np.exp(resample_to_shape(np.log(gain), output.shape[1:]))
     own = np.stack([_slices_first(image / fine_gain, axis) for image in output])
+    own = np.concatenate([own, [_slices_first(image, axis) for image in output]])
     given = np.stack([_slices_first(through_plane(i, axis, kernel), axis) for i in measured])
     inside = _slices_first(mask, axis)
     inplane = [float(zoom) for ax, zoom in enumerate(zooms) if ax != axis]
     fwhm = fit_blur(own, given, inside, sigma, inplane)
-    predicted = degrade(own, given.shape[2:], inplane, fwhm)
-    residual = (predicted - given) / sigma[:, None, None, None].astype(np.float32)
+    degraded = degrade(own, given.shape[2:], inplane, fwhm)
+    weights = _contrast(degraded, given, inside)
+    predicted = np.tensordot(weights, degraded, axes=1).astype(np.float32)
+    units = sigma[:, None, None, None].astype(np.float32)
+    residual = (predicted - given) / units
+    plain = (degraded[: len(given)] - given) / units
     freqs, spectrum = residual_spectrum(residual, inside)
     mean_power = [np.sqrt(np.mean(image[inside].astype(np.float64) ** 2)) for image in given]
     gradients = np.stack([_gradient(image, 0.5, inplane) for image in predicted])
@@ -169,13 +191,12 @@ def forward_consistency(
         residual=_slices_back(residual, axis),
         slope=tuple(
             float(np.vdot(p[inside], g[inside]) / np.vdot(p[inside], p[inside]))
-            for p, g in zip(predicted, given, strict=True)
+            for p, g in zip(degraded, given, strict=False)
         ),
-        beyond=tuple(float(np.mean(np.abs(r[inside]) > BEYOND)) for r in residual),
-        nrmse=tuple(
-            float(np.sqrt(np.mean(r[inside].astype(np.float64) ** 2)) * s / power)
-            for r, s, power in zip(residual, sigma, mean_power, strict=True)
-        ),
+        beyond_gain=_share_beyond(plain, inside),
+        nrmse_gain=_relative(plain, inside, sigma / mean_power),
+        beyond=_share_beyond(residual, inside),
+        nrmse=_relative(residual, inside, sigma / mean_power),
         nrmse_noise=tuple(float(s / p) for s, p in zip(sigma, mean_power, strict=True)),
         high_frequency=tuple(float(power[freqs > 0.25].mean()) for power in spectrum),
         edge_correlation=tuple(
@@ -199,13 +220,12 @@ def fit_blur(
 ) -> tuple[float, float]:
     """Fit the Gaussian that a scanner adds to the canonical resolution, by least squares.
 
-    Each channel has a factor of its own in the fit, so that a contrast that is off does not pass
-    for a blur.
+    The contrast is fitted with it, so that one that is off does not pass for a blur.
 
     Parameters
     ----------
-    own : (C, S, H', W')
-        Output in the scanner's contrast.
+    own : (D, S, H', W')
+        Images whose weighted sums the given ones are, but for the blur.
     given : (C, S, H, W)
     mask : (S, H, W) bool
     sigma : (C,)
@@ -222,12 +242,10 @@ def fit_blur(
     own, given, mask = own[:, few], given[:, few], mask[few]
 
     def misfit(widths: Sequence[float]) -> float:
-        predicted = degrade(own, given.shape[2:], zooms, np.clip(widths, 0, WIDEST))
-        total = 0.0
-        for p, g, s in zip(predicted, given, sigma, strict=True):
-            p, g = p[mask].astype(np.float64), g[mask].astype(np.float64)
-            total += (np.vdot(g, g) - np.vdot(p, g) ** 2 / np.vdot(p, p)) / s**2
-        return total
+        degraded = degrade(own, given.shape[2:], zooms, np.clip(widths, 0, WIDEST))
+        weights = _contrast(degraded, given, mask)
+        left = np.tensordot(weights, degraded[:, mask], axes=1) - given[:, mask]
+        return float(np.sum((left / sigma[:, None]) ** 2, dtype=np.float64))
 
     start = max(min(WIDTHS, key=lambda width: misfit((width, width))), 0.5)
     simplex = [(start, start), (start + 0.7, start), (start, start + 0.7)]
@@ -236,7 +254,7 @@ def fit_blur(
         (start, start),
         method='Nelder-Mead',
         bounds=[(0, WIDEST)] * 2,
-        options={'initial_simplex': simplex, 'xatol': 0.02, 'fatol': 1e-3 * len(sigma)},
+        options={'initial_simplex': simplex, 'xatol': 0.02, 'fatol': 1.0},
     )
     return float(found.x[0]), float(found.x[1])
 
@@ -343,7 +361,7 @@ def residual_spectrum(residual: np.ndarray, mask: np.ndarray) -> tuple[np.ndarra
 
 def structures(
     residual: np.ndarray,
-    measured: np.ndarray,
+    predicted: np.ndarray,
     sigma: float,
     mask: np.ndarray,
     affine: np.ndarray,
@@ -355,14 +373,14 @@ def structures(
     """List connected patches of a slice where the residual says that something came or went.
 
     A patch lies beyond `BEYOND` sigma with one sign, is at least `area` large and its mean is at
-    least `contrast` of the tissue's median signal.
+    least `contrast` of the tissue's median signal. It was *added* if the degraded output stands
+    out there from its surroundings more than the input does, else *removed*: noise, ringing of
+    the scanner, or detail that was lost.
 
     Parameters
     ----------
-    residual : (I, J, K)
-        Of one channel, in sigma.
-    measured : (I, J, K)
-        The input of that channel.
+    residual, predicted : (I, J, K)
+        Of one channel, see `Consistency`.
     sigma : float
         What the residual was divided by.
     mask : (I, J, K) bool
@@ -376,18 +394,22 @@ def structures(
     Returns
     -------
     list of dict
-        Largest contrast times area first: ``sign`` (+1 where the output is brighter than the
-        input), ``voxel`` (nearest to the centre), ``ras_mm``, ``area_mm2``, ``sigma`` (mean),
-        ``contrast`` (mean, share of the tissue's median) and ``edge_share`` (how much of it lies
-        on the quarter of the brain that has the steepest gradients).
+        Largest contrast times area first: ``kind`` (added or removed), ``sign`` (+1 where the
+        output is brighter than the input), ``voxel`` (nearest to the centre), ``ras_mm``,
+        ``area_mm2``, ``sigma`` (mean), ``contrast`` (mean, share of the tissue's median) and
+        ``edge_share`` (how much of it lies on the quarter of the brain that has the steepest
+        gradients).
     """
-    zooms = np.linalg.norm(np.asarray(affine, np.float64)[:3, :3], axis=0)
+    affine = np.asarray(affine, np.float64)
+    zooms = np.linalg.norm(affine[:3, :3], axis=0)
     inplane = [zooms[ax] for ax in range(3) if ax != axis]
     values, inside = _slices_first(residual, axis), _slices_first(np.asarray(mask, bool), axis)
-    image = _slices_first(np.asarray(measured, np.float32), axis)
-    level = float(np.median(image[inside]))
-    gradient = _gradient(image, 0.7, inplane)
+    after = _slices_first(predicted, axis)
+    before = after - values * np.float32(sigma)
+    level = float(np.median(before[inside]))
+    gradient = _gradient(before, 0.7, inplane)
     edges = gradient >= np.quantile(gradient[inside], 1 - EDGES)
+    stands_out = [_stands_out(image, inside, inplane) for image in (before, after)]
     pixel, flat = float(np.prod(inplane)), np.zeros((3, 3, 3), int)
     flat[1] = 1  # neighbours within a slice, corners too
     found = []
@@ -401,8 +423,10 @@ def structures(
                 continue
             middle = patch.mean(axis=0)
             voxel = np.insert(middle[1:], axis, middle[0])
+            old, new = (abs(float(image[where].mean())) for image in stands_out)
             found.append(
                 {
+                    'kind': 'added' if new > old else 'removed',
                     'sign': sign,
                     'voxel': [round(float(v)) for v in voxel],
                     'ras_mm': (affine[:3, :3] @ voxel + affine[:3, 3]).round(1).tolist(),
@@ -420,9 +444,10 @@ def edge_profile(
 ) -> tuple[np.ndarray, int]:
     """Average the profiles across clean edges: dark plateau 0, bright plateau 1.
 
-    Edges are the steepest quarter of the mask in `reference`, where its gradient has a ridge; an
-    edge is clean if both ends of the reference's profile (beyond `PLATEAU`) are flat. The same
-    places are read off `images`.
+    Edges are the steepest quarter of the mask in `reference`, where its gradient has a ridge. An
+    edge is clean if both ends of the reference's profile (beyond `PLATEAU`) are flat, and nothing
+    between them leaves their range by more than `FLAT`: anatomy, such as the fluid of a sulcus,
+    must not pass for ringing. The same places are read off `images`.
 
     Parameters
     ----------
@@ -455,13 +480,17 @@ def edge_profile(
         places, direction = places[:, keep], direction[:, keep]
         points = places[..., None] + direction[..., None] * PROFILE / pixel
         lines = ndimage.map_coordinates(np.asarray(ref, np.float64), points, order=1)
-        height = lines[:, bright].mean(axis=1) - lines[:, dark].mean(axis=1)
+        low, high = lines[:, dark].mean(axis=1), lines[:, bright].mean(axis=1)
         uneven = np.maximum(lines[:, bright].std(axis=1), lines[:, dark].std(axis=1))
-        clean = (height > 0) & (uneven < FLAT * height)
+        leaves = np.maximum(lines.max(axis=1) - high, low - lines.min(axis=1))
+        clean = np.maximum(uneven, leaves) < FLAT * (high - low)
+        if not clean.any():
+            continue
         lines = ndimage.map_coordinates(np.asarray(image, np.float64), points[:, clean], order=1)
         low, high = lines[:, dark].mean(axis=1), lines[:, bright].mean(axis=1)
-        whole = high - low > FLAT * height[clean]
-        profiles.append((lines[whole] - low[whole, None]) / (high - low)[whole, None])
+        height = high - low
+        whole = height > FLAT * np.median(height)
+        profiles.append((lines[whole] - low[whole, None]) / height[whole, None])
     gathered = np.concatenate([*profiles, np.zeros((0, len(PROFILE)))])
     if not len(gathered):
         return np.full(len(PROFILE), np.nan), 0
@@ -510,6 +539,31 @@ def _sampling(
     return np.ascontiguousarray(matrix, np.float32)
 
 
+def _contrast(degraded: np.ndarray, given: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Fit each given image as a sum of degraded ones, (C, D); least squares in the mask."""
+    columns = degraded[:, mask].astype(np.float64)
+    sizes = np.sqrt(np.mean(columns**2, axis=1))
+    scaled = columns / np.where(sizes > 0, sizes, 1)[:, None]
+    # the normal equations, whose rank falls where the gain is the same everywhere
+    square = scaled @ scaled.T / scaled.shape[1]
+    target = given[:, mask].astype(np.float64) @ scaled.T / scaled.shape[1]
+    weights = target @ np.linalg.pinv(square, rcond=1e-9, hermitian=True)
+    return weights / np.where(sizes > 0, sizes, 1)
+
+
+def _share_beyond(residual: np.ndarray, inside: np.ndarray) -> tuple[float, ...]:
+    """Return the share of each channel's mask beyond `BEYOND` sigma."""
+    return tuple(float(np.mean(np.abs(r[inside]) > BEYOND)) for r in residual)
+
+
+def _relative(residual: np.ndarray, inside: np.ndarray, unit: np.ndarray) -> tuple[float, ...]:
+    """Return the root mean square residual of each channel in a unit."""
+    return tuple(
+        float(np.sqrt(np.mean(r[inside].astype(np.float64) ** 2)) * u)
+        for r, u in zip(residual, unit, strict=True)
+    )
+
+
 def _slices_first(volume: np.ndarray, axis: int) -> np.ndarray:
     """Put the slice axis first."""
     moved = np.moveaxis(np.asarray(volume), axis, 0)
@@ -525,6 +579,14 @@ def _gradient(slices: np.ndarray, sd: float, zooms: Sequence[float]) -> np.ndarr
     """Return the in-plane gradient's magnitude of (S, H, W) slices smoothed by `sd` pixels."""
     smooth = ndimage.gaussian_filter(slices, (0, sd, sd))
     return np.hypot(*np.gradient(smooth, *zooms, axis=(1, 2)))
+
+
+def _stands_out(slices: np.ndarray, mask: np.ndarray, zooms: Sequence[float]) -> np.ndarray:
+    """Subtract from each pixel the mean of its slice's mask around it (`SURROUNDINGS`)."""
+    sd = (0, *(SURROUNDINGS / zoom for zoom in zooms))
+    weight = ndimage.gaussian_filter(mask.astype(np.float32), sd)
+    around = ndimage.gaussian_filter(np.where(mask, slices, 0), sd)
+    return np.where(mask, slices - around / np.maximum(weight, 1e-6), 0)
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -85,7 +85,7 @@ def test_white_noise_leaves_what_it_must(brain, rng):
     np.testing.assert_allclose(found.high_frequency, 1, atol=0.08)
     np.testing.assert_allclose(found.edge_correlation, 0, atol=0.05)
     np.testing.assert_allclose(found.smoothing, 0, atol=0.05)
-    assert not structures(found.residual[0], measured[0], SIGMA, mask, AFFINE)
+    assert not structures(found.residual[0], found.predicted[0], SIGMA, mask, AFFINE)
 
 
 def test_gain_brings_back_the_scanners_unit(brain, rng):
@@ -93,8 +93,9 @@ def test_gain_brings_back_the_scanners_unit(brain, rng):
     measured = noisy(degrade_3(output, (5, 5)), rng)
     ramp = np.exp(np.linspace(-0.3, 0.3, 60))[:, None, None] * np.ones(mask.shape)
     fine = np.exp((np.arange(SIDE) + 0.5) / SIDE * 0.61 - 0.305)[:, None, None]
-    assert max(check(output * fine, measured, mask, ramp).beyond) < 0.01
-    assert min(check(output * fine, measured, mask).beyond) > 0.3
+    right, wrong = check(output * fine, measured, mask, ramp), check(output * fine, measured, mask)
+    assert max(*right.beyond_gain, *right.beyond) < 0.01
+    assert min(*wrong.beyond_gain, *wrong.beyond) > 0.3
 
 
 def test_slope_tells_a_contrast_that_is_off(brain, rng):
@@ -103,8 +104,25 @@ def test_slope_tells_a_contrast_that_is_off(brain, rng):
     found = check(output * np.array([1.0, 1.25])[:, None, None, None], measured, mask)
     np.testing.assert_allclose(found.slope, (1, 0.8), rtol=0.01)
     np.testing.assert_allclose(found.fwhm_mm, (5, 5), rtol=0.05)
-    assert found.beyond[0] < 0.01
-    assert found.beyond[1] > 0.3
+    assert found.beyond_gain[0] < 0.01
+    assert found.beyond_gain[1] > 0.3
+    # one factor for the whole brain is contrast, not structure
+    assert max(found.beyond) < 0.01
+
+
+def test_contrast_of_mixed_voxels_is_no_structure(brain, rng):
+    """Fluid among tissue: a shared smooth gain must miss, two weights per image do not."""
+    fluid, mask = (brain[0][:1] > 0.8).astype(float), brain[1]
+    fluid = ndimage.gaussian_filter(fluid, (0, *[2.0 * SD_PER_FWHM] * 2, 0))
+    b0 = {'canonical': 1.1 + 1.9 * fluid, 'scanner': 1.0 + 0.9 * fluid}
+    trace = {'canonical': 0.5 - 0.35 * fluid, 'scanner': 0.45 - 0.34 * fluid}
+    output, scanner = (np.concatenate([b0[k], trace[k]]) for k in ('canonical', 'scanner'))
+    smooth = [ndimage.gaussian_filter(x[0], (1.7, 1.7, 0)) for x in b0.values()]
+    gain = (smooth[0] / smooth[1])[1::3, 1::3]
+    found = check(output, noisy(degrade_3(scanner, (5, 5)), rng), mask, gain)
+    assert min(found.beyond_gain) > 0.02
+    assert max(found.beyond) < 0.01
+    np.testing.assert_allclose(found.fwhm_mm, (5, 5), rtol=0.05)
 
 
 @pytest.mark.parametrize('sign', [1, -1])
@@ -115,16 +133,28 @@ def test_invented_blob_is_found_in_its_place(brain, rng, sign):
     invented = output.copy()
     invented[1, :, :, 3] *= 1 + sign * 0.2 * ndimage.gaussian_filter(blob.astype(float), 0.5)
     found = check(invented, measured, mask)
-    # at the default 10 % of the tissue's signal, a blob of 20 % that the blur has halved
-    listed = structures(
-        found.residual[1], measured[1], SIGMA, mask, AFFINE, contrast=0.05, area=15
-    )
-    assert len(listed) == 1
-    assert listed[0]['sign'] == sign
-    np.testing.assert_allclose(listed[0]['ras_mm'], (89, 120, 15), atol=3)
-    assert not structures(
-        found.residual[0], measured[0], SIGMA, mask, AFFINE, contrast=0.05, area=15
-    )
+    listed = [
+        # below the default contrast: the blur has halved a blob of 20 %
+        structures(
+            found.residual[c], found.predicted[c], SIGMA, mask, AFFINE, contrast=0.05, area=15
+        )
+        for c in (0, 1)
+    ]
+    assert (len(listed[0]), len(listed[1])) == (0, 1)
+    assert listed[1][0]['sign'] == sign
+    assert listed[1][0]['kind'] == 'added'
+    np.testing.assert_allclose(listed[1][0]['ras_mm'], (89, 120, 15), atol=3)
+
+
+def test_what_the_input_has_alone_was_removed(brain, rng):
+    output, mask = brain
+    measured = noisy(degrade_3(output, (5, 5)), rng)
+    spot = disc_at(30, 40, (60, 60), 5.0, pixel=3.0)
+    measured[0, spot, 2] += 0.3
+    found = check(output, measured, mask)
+    listed = structures(found.residual[0], found.predicted[0], SIGMA, mask, AFFINE)
+    assert [(item['kind'], item['sign']) for item in listed] == [('removed', -1)]
+    np.testing.assert_allclose(listed[0]['ras_mm'], (90, 120, 10), atol=1)
 
 
 def test_lost_detail_shows_at_edges_as_smoothing(brain, rng):
@@ -190,7 +220,8 @@ def test_overshoot_is_that_of_a_cut_off_step():
     smooth = ndimage.gaussian_filter(disc, 1.5)
     mask = np.ones((1, 256, 256), bool)
     # 3 mm pixels: 43 of 128 frequencies
-    ringing, count = edge_profile(cut_in_kspace(disc, 43)[None], smooth[None], mask, 1.0)
+    # in another unit, as the scanner's is
+    ringing, count = edge_profile(cut_in_kspace(disc, 43)[None], 1e4 * smooth[None], mask, 1.0)
     clean, _ = edge_profile(smooth[None], smooth[None], mask, 1.0)
     assert count > 200
     assert overshoot(clean) < 0.005
