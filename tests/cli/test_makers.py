@@ -14,6 +14,8 @@ from bidsharmony.cli import phantom, train
         (train, '--anatomy {} --out {}/w.safetensors', 'training_seg_'),
         (phantom, '{}/new --heads 0', 'a whole number from 1 on'),
         (phantom, '{}/new --scanners 99', 'choose 1 to'),
+        (phantom, '{}/new --scanners siemens3t mars3t', 'choose among siemens3t, ge15t'),
+        (phantom, '{}/new --scanners ge15t ge15t', 'given twice'),
         (phantom, '{}/new --anatomy {}/none.nii.gz', 'none.nii.gz'),
     ],
 )
@@ -36,17 +38,51 @@ def test_a_folder_that_cannot_be_made_is_the_machines_fault(tmp_path, capsys):
     assert err.count('\n') == 1
 
 
+@pytest.fixture
+def asked(monkeypatch) -> dict:
+    """Return what the command asks of the writer, which writes nothing."""
+    found = {}
+
+    def write(out, heads, scanners, **settings):
+        labels = [scanner.label for scanner in scanners]
+        found.update(heads=len(heads), scanners=labels, **settings)
+        return []
+
+    monkeypatch.setattr('bidsharmony.physics.heads.load_head', lambda file: file)
+    monkeypatch.setattr('bidsharmony.physics.phantom.icbm_heads', lambda n, rng: [None] * n)
+    monkeypatch.setattr('bidsharmony.physics.travelling.write_phantom', write)
+    return found
+
+
 @pytest.mark.parametrize(
     ('arguments', 'n_heads'), [('', 2), ('--heads 1', 1), ('--anatomy a b c', 3)]
 )
-def test_heads_are_those_of_the_anatomy(tmp_path, monkeypatch, arguments, n_heads):
+def test_heads_are_those_of_the_anatomy(tmp_path, asked, arguments, n_heads):
     """Nobody has to count the files that were given."""
-    found = []
-    monkeypatch.setattr('bidsharmony.physics.heads.load_head', lambda file: file)
-    monkeypatch.setattr('bidsharmony.physics.phantom.icbm_heads', lambda n, rng: [None] * n)
-    monkeypatch.setattr(
-        'bidsharmony.physics.phantom.write_phantom',
-        lambda out, heads, scanners, seed: found.extend(heads) or [],
-    )
     assert phantom.main([str(tmp_path), *arguments.split()]) == 0
-    assert len(found) == n_heads
+    assert asked['heads'] == n_heads
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'expected'),
+    [
+        ('', {'travelling': True, 'lesions': False, 'seed': 0}),
+        ('--no-travelling', {'travelling': False}),
+        ('--travelling --lesions --seed 4', {'travelling': True, 'lesions': True, 'seed': 4}),
+        ('--scanners 2', {'scanners': ['siemens3t', 'ge15t']}),
+        ('--scanners uih3t siemens7t', {'scanners': ['uih3t', 'siemens7t']}),
+    ],
+)
+def test_each_option_of_the_phantom_matters(tmp_path, asked, arguments, expected):
+    """What was asked for reaches the writer."""
+    assert phantom.main([str(tmp_path), *arguments.split()]) == 0
+    assert {key: asked[key] for key in expected} == expected
+
+
+def test_help_lists_the_scanners(capsys):
+    """And answers without heavy libraries, as the layers' test says of the main command."""
+    with pytest.raises(SystemExit):
+        phantom.main(['--help'])
+    text = ' '.join(capsys.readouterr().out.split())
+    for label, name in phantom.shipped_scanners().items():
+        assert f'{label} ({name})' in text

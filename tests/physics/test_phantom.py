@@ -1,89 +1,75 @@
-"""The phantom: a tensor of known anisotropy in, the same out; and files that hold together."""
+"""Scanners of the phantom, and heads made of a template."""
 
-import json
-from dataclasses import replace
-
-import nibabel as nib
 import numpy as np
 import pytest
-from dipy.core.gradients import gradient_table
-from dipy.reconst.dti import TensorModel
 
-from bidsharmony.physics.heads import Head, template_head, warped_head
-from bidsharmony.physics.phantom import (
-    axial_excess,
-    fibre_directions,
-    gradient_directions,
-    phantom_scanners,
-    scan_volume,
-    write_phantom,
-)
-from bidsharmony.physics.tissue import TISSUE_NAMES, TISSUES
+from bidsharmony.physics.heads import template_head, warped_head
+from bidsharmony.physics.phantom import PEAK_OFFSET, icbm_head, phantom_scanners
+from bidsharmony.physics.scanner import KSpace
+from bidsharmony.physics.tissue import BRAIN_TISSUES, TISSUE_NAMES
 from tests.physics.heads import ball
 
-SCANNER = phantom_scanners()[0]
-QUIET = replace(
-    SCANNER,
-    fov=96,
-    coil=0.0,
-    protocol=replace(SCANNER.protocol, pixel=2.0, snr=1e6, spacing=8.0, readout_decay=0.0),
-)
-
-
-def test_tensor_comes_back(rng):
-    codes = np.full((96, 96, 40), TISSUE_NAMES.index('white matter'), np.uint8)
-    series, affine, bvals, bvecs = scan_volume(Head('block', codes), QUIET, rng)
-    assert np.linalg.det(affine[:3, :3]) < 0
-    middle = series[16:32, 16:32, 2:4]
-    fit = TensorModel(gradient_table(bvals, bvecs=bvecs)).fit(middle)
-    expected = TISSUES['white matter'].anisotropy
-    assert np.median(fit.fa) == pytest.approx(expected, abs=0.02)
-    assert np.median(fit.md) == pytest.approx(TISSUES['white matter'].diffusivity, rel=0.02)
-    # voxel axes: first to the left (x flipped), then anterior and up
-    i, j, k = (np.arange(n) for n in (16, 16, 2))
-    x, y, z = ((affine @ [i[8] + 16, j[8] + 16, k[0] + 2, 1])[:3]).tolist()
-    fibre = fibre_directions((96, 96), z)[round(y + 47.5), round(x + 47.5)] * [-1, 1, 1]
-    assert abs(fit.evecs[8, 8, 0, :, 0] @ fibre) > 0.95
-
-
-@pytest.mark.parametrize('fa', [0.0, 0.3, 0.8])
-def test_axial_excess_inverts_the_definition_of_fa(fa):
-    a = axial_excess(np.array(fa))
-    along, across = 1 + 2 * a, 1 - a
-    spread = (along - 1) ** 2 + 2 * (across - 1) ** 2
-    assert np.sqrt(1.5 * spread / (along**2 + 2 * across**2)) == pytest.approx(fa)
-
-
-@pytest.mark.parametrize('n', [3, 6, 12])
-def test_directions_are_unit_and_spread(n):
-    directions = gradient_directions(n)
-    assert directions.shape == (n, 3)
-    np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1)
-    np.testing.assert_allclose(directions.T @ directions / n, np.eye(3) / 3, atol=0.08)
-
-
-def test_dataset_is_whole(tmp_path):
-    small = [replace(s, fov=96, protocol=replace(s.protocol, spacing=20.0)) for s in (SCANNER,)]
-    images = write_phantom(tmp_path / 'bids', [ball(), ball()], small)
-    assert [p.relative_to(tmp_path / 'bids').as_posix() for p in images] == [
-        f'sub-0{i}/ses-siemens3t/dwi/sub-0{i}_ses-siemens3t_dwi.nii.gz' for i in (1, 2)
-    ]
-    image = nib.load(images[0])
-    assert nib.aff2axcodes(image.affine) == ('L', 'A', 'S')
-    bvals = np.loadtxt(images[0].with_name(images[0].name.replace('.nii.gz', '.bval')))
-    assert image.shape[3] == len(bvals)
-    sidecar = json.loads(
-        images[0].with_name(images[0].name.replace('.nii.gz', '.json')).read_text()
-    )
-    assert sidecar['EchoTime'] == 0.071
-    with pytest.raises(FileExistsError, match='not empty'):
-        write_phantom(tmp_path / 'bids', [ball()], small)
+SCANNERS = {scanner.label: scanner for scanner in phantom_scanners()}
+EACH = pytest.mark.parametrize('scanner', SCANNERS.values(), ids=SCANNERS)
+PROTON_MHZ_PER_TESLA = 42.577
 
 
 def test_scanners_differ_in_vendor_and_field():
-    scanners = phantom_scanners()
-    assert len({s.sidecar['Manufacturer'] for s in scanners[:3]}) == 3
-    assert len({s.protocol.contrast.field_strength for s in scanners[:3]}) == 2
+    first = list(SCANNERS.values())[:3]
+    assert len({s.sidecar['Manufacturer'] for s in first}) == 3
+    assert len({s.protocol.contrast.field_strength for s in first}) == 2
+    every = SCANNERS.values()
+    assert len(every) >= 7
+    assert {s.sidecar['Manufacturer'] for s in every} >= {
+        'Siemens',
+        'GE',
+        'Philips',
+        'Canon',
+        'UIH',
+    }
+    assert {s.protocol.contrast.field_strength for s in every} == {1.5, 3.0, 7.0}
+
+
+@EACH
+def test_sidecar_says_what_the_protocol_does(scanner):
+    sidecar, protocol = scanner.metadata(20, 'program 1.0'), scanner.protocol
+    kspace = KSpace(protocol, scanner.fov)
+    assert sidecar['EchoTime'] == protocol.contrast.echo_time
+    assert sidecar['RepetitionTime'] == protocol.contrast.repetition_time
+    assert sidecar['SliceThickness'] == protocol.thickness
+    assert sidecar['SpacingBetweenSlices'] == protocol.spacing
+    assert sidecar['MagneticFieldStrength'] == protocol.contrast.field_strength
+    assert sidecar['Manufacturer'] == protocol.vendor
+    assert (sidecar['AcquisitionMatrixPE'], sidecar['ReconMatrixPE']) == (
+        kspace.matrix[0],
+        kspace.recon,
+    )
+    assert scanner.fov / kspace.matrix[1] == pytest.approx(protocol.pixel, rel=0.01)
+    assert sidecar.get('BaseResolution', kspace.matrix[1]) == kspace.matrix[1]
+    assert sidecar.get('PartialFourier', protocol.partial_fourier) == protocol.partial_fourier
+    partial = {'PFF', 'PFP'} & set(sidecar['ScanOptions'].split('\\'))
+    assert bool(partial) == (protocol.partial_fourier < 1) or protocol.vendor == 'Philips'
+    if 'ImagingFrequency' in sidecar:
+        # what is sold as 3 T may be 2.89 T
+        nominal = PROTON_MHZ_PER_TESLA * protocol.contrast.field_strength
+        assert sidecar['ImagingFrequency'] == pytest.approx(nominal, rel=0.04)
+    # an echo is read in less time than lies between echoes, and half the train before TE
+    assert 1 / sidecar['PixelBandwidth'] < scanner.echo_spacing
+    lines = kspace.matrix[0] / scanner.acceleration
+    before = lines * (protocol.partial_fourier - 0.5) * scanner.echo_spacing
+    assert before < protocol.contrast.echo_time / 2
+
+
+@EACH
+def test_shift_follows_from_the_readout(scanner):
+    """Offset in Hz times the time between lines, of the field of view; 'j' moves the other way."""
+    between = scanner.echo_spacing / scanner.acceleration
+    expected = PEAK_OFFSET * scanner.protocol.contrast.field_strength * between * scanner.fov
+    assert abs(scanner.protocol.warp_mm) == pytest.approx(expected)
+    assert (scanner.protocol.warp_mm > 0) == (scanner.polarity == 'j-')
+    assert scanner.metadata(9, 'p 1').get('PhaseEncodingDirection', scanner.polarity) == (
+        scanner.polarity
+    )
 
 
 def test_template_head_has_every_layer(rng):
@@ -97,3 +83,15 @@ def test_template_head_has_every_layer(rng):
     moved = warped_head(head, 'm', rng, amplitude=1.0)
     changed = np.mean(moved.codes != head.codes)
     assert 0.005 < changed < 0.3
+
+
+@pytest.mark.slow
+def test_template_has_air_in_its_skull_base():
+    """So that susceptibility acts on the demo too, and most low in the brain."""
+    head = icbm_head()
+    field = head.susceptibility
+    brain = BRAIN_TISSUES[head.codes[::4, ::4, ::4]]
+    low, front = (np.argwhere((field > 0.5) & brain).mean(axis=0) / brain.shape)[[2, 1]]
+    assert field[brain].max() == pytest.approx(1)
+    assert low < 0.35
+    assert front > 0.35
