@@ -71,6 +71,8 @@ _CANONICAL = {
     'CanonicalResolutionFWHM': CANONICAL_FWHM,
     'CanonicalSliceProfileFWHM': CANONICAL_THICKNESS,
 }
+# maps that 16 bits hold well enough: they are half of what is written
+_SIXTEEN_BITS = ('FA', 'V1', 'coil', 'shift')
 # suffixes of the truth that the validator does not know (bids-validator-deno 3.0.2)
 _IGNORED = ('*_dwiref.*', '*_trace.*', '*_ADC.*', '*_FA.*', '*_V1.*', '*_dwimap.*')
 
@@ -222,17 +224,31 @@ def _write_run(root: Path, run: Path, scanner: PhantomScanner, scan: Scan) -> Pa
 def _write_truth(root: Path, run: Path, scan: Scan, *, lesions: bool) -> None:
     for key, (name, _) in TRUTH.items():
         if key != 'lesion' or lesions:
-            _save(root / f'{run}_{name}', scan.truth.maps[key], scan.truth.affine)
+            stored = np.int16 if key in _SIXTEEN_BITS else None
+            _save(root / f'{run}_{name}', scan.truth.maps[key], scan.truth.affine, stored=stored)
 
 
-def _save(stem: Path, data: np.ndarray, affine: np.ndarray, slope: float | None = None) -> Path:
-    """Save an image whose first axis is the readout and whose second is the phase-encode axis."""
+def _save(
+    stem: Path,
+    data: np.ndarray,
+    affine: np.ndarray,
+    *,
+    slope: float | None = None,
+    stored: type | None = None,
+) -> Path:
+    """Save an image whose first axis is the readout and whose second is the phase-encode axis.
+
+    `slope` goes into the header beside the integers as they are; for a type to be `stored` as,
+    slope and intercept are found.
+    """
     stem.parent.mkdir(parents=True, exist_ok=True)
     image = nib.Nifti1Image(data.astype(np.uint8) if data.dtype == bool else data, affine)
     image.header.set_xyzt_units('mm', 'sec')
     image.header.set_dim_info(freq=0, phase=1, slice=2)
     if slope is not None:
         image.header.set_slope_inter(slope, 0)
+    if stored is not None:
+        image.header.set_data_dtype(stored)
     image.set_qform(affine, 1)
     image.set_sform(affine, 1)
     path = stem.with_name(stem.name + '.nii.gz')

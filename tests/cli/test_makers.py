@@ -1,5 +1,7 @@
 """The commands that train and simulate refuse in one line what cannot work."""
 
+import re
+
 import pytest
 
 from bidsharmony.cli import phantom, train
@@ -86,3 +88,18 @@ def test_help_lists_the_scanners(capsys):
     text = ' '.join(capsys.readouterr().out.split())
     for label, name in phantom.shipped_scanners().items():
         assert f'{label} ({name})' in text
+
+
+def test_the_page_lists_scanners_and_options(repository):
+    """Each scanner with its model and field, each option of the command."""
+    page = (repository / 'docs' / 'phantom.rst').read_text(encoding='utf-8')
+    for label, name in phantom.shipped_scanners().items():
+        model, field = name.rsplit(', ', 1)
+        assert re.search(rf'``{label}``\n +- {re.escape(model)}\n +- {re.escape(field)}\n', page)
+    options = {
+        option
+        for action in phantom.build_parser()._actions
+        for option in action.option_strings
+        if option.startswith('--') and option not in ('--help', '--no-travelling')
+    }
+    assert options <= set(re.findall(r'--[a-z-]+', page))

@@ -99,6 +99,9 @@ def test_truth_lies_beside_every_run(dataset):
         assert image.shape[:3] == (96, 96, series.shape[2])
         np.testing.assert_allclose(image.header.get_zooms()[:3], (1, 1, 12))
         np.testing.assert_allclose(image.affine[2], series.affine[2])
+    values = images['V1'].get_fdata()
+    length = np.linalg.norm(values, axis=-1)
+    np.testing.assert_allclose(length[length > 0.5], 1, atol=1e-3)
     rows = (truth / 'desc-tissue_dseg.tsv').read_text().splitlines()
     assert rows[0] == 'index\tname'
     assert rows[1:] == [f'{i}\t{name}' for i, name in enumerate(TISSUE_NAMES)]
