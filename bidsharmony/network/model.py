@@ -31,10 +31,10 @@ CONDITIONS = (
     ('BValue', 1000.0, 400.0),  # s/mm2
     ('SliceThickness', 3.5, 1.5),  # mm
     ('AcquiredPixel', 2.2, 0.7),  # mm in plane
-    ('MeasuredNoiseB0', -1.7, 0.4),  # log10 of robust scales
-    ('MeasuredNoiseTrace', -2.0, 0.4),
-    ('MeasuredSlopeB0', -5.5, 1.0),
-    ('MeasuredSlopeTrace', -5.0, 1.2),
+    ('MeasuredNoiseB0', -1.8, 0.5),  # log10 of robust scales
+    ('MeasuredNoiseTrace', -2.3, 0.5),
+    ('MeasuredSlopeB0', -7.0, 2.5),
+    ('MeasuredSlopeTrace', -6.0, 3.0),
 )
 FACTS = tuple(key for key, *_ in CONDITIONS[:6])  # the sidecar's
 N_CONDITIONS = 2 * len(CONDITIONS)

@@ -470,9 +470,9 @@ def acquire(
         seen = clean[i] + noise[i] / np.sqrt(n)
         if protocol.coils > 1:
             # power that the other channels add: chi squared of 2 (coils - 1), mean of n images
-            others = 2 * (protocol.coils - 1)
-            spread = np.sqrt(2 * others / n) * rng.standard_normal(seen.shape)
-            seen = np.sqrt(np.abs(seen) ** 2 + after_filter**2 * np.maximum(others + spread, 0))
+            shape = (protocol.coils - 1) * n
+            others = rng.standard_gamma(shape, seen.shape) * (2 / n)
+            seen = np.sqrt(np.abs(seen) ** 2 + after_filter**2 * others)
         out.append(averaged_magnitude(seen, n, after_filter, geometric=i > 0))
     stacked = np.stack(out)
     if protocol.levels:
