@@ -72,5 +72,5 @@ def test_a_slip_of_the_unit_stays_in_range():
 def test_condition_is_standardised():
     facts = {key: centre + spread for key, centre, spread in CONDITIONS}
     np.testing.assert_allclose(
-        encode_metadata(facts).numpy(), np.r_[np.ones(6), np.zeros(6)], rtol=1e-5
+        encode_metadata(facts).numpy(), np.repeat([1, 0], len(CONDITIONS)), rtol=1e-5
     )

@@ -1,6 +1,7 @@
 """Training: loss with known answers, data that is seeded, a whole run that learns and resumes."""
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -8,21 +9,27 @@ import pytest
 import torch
 
 from bidsharmony.cli.train import main
-from bidsharmony.network.model import Harmonizer
+from bidsharmony.network.model import FACTS, N_CONDITIONS, Harmonizer
 from bidsharmony.network.training import (
     Recipe,
-    draw_pairs,
     evaluate,
     load_individuals,
     loss_of,
-    patch_tensors,
     train,
+    training_heads,
+    travelling_pairs,
+    twin_tensors,
+    validate,
 )
 from bidsharmony.network.weights import load_weights
+from bidsharmony.physics.pairs import draw_twins
+from bidsharmony.physics.scanner import Protocol, held_out_scanners
+from bidsharmony.physics.signal import CANONICAL_CONTRAST
 from bidsharmony.physics.tissue import TISSUE_NAMES
 from tests.physics.heads import ball
 
-SMALL = Recipe(steps=2, batch=1, patch=64, validation_pairs=1)
+SMALL = Recipe(steps=2, batch=2, patch=64, validation_slices=1)
+BARE = replace(SMALL, consistency=0.0, repeat=0.0)
 LABELS = {'white matter': 2, 'cortex': 3, 'cerebrospinal fluid': 24, 'bone': 515}
 
 
@@ -39,39 +46,84 @@ def anatomy(tmp_path_factory):
     return folder
 
 
-def batch(pair, rng):
-    tensors = patch_tensors(pair, SMALL, rng)
+def batch(twins, rng, recipe=SMALL):
+    tensors = twin_tensors(twins, recipe, rng)
     return {name: tensor[None] for name, tensor in tensors.items()}
 
 
-def test_the_loss_of_the_truth_is_only_its_own_doubt(rng):
-    (pair,) = draw_pairs([ball()], 1, 0)
-    tensors = batch(pair, rng)
-    perfect = {**tensors, 'source': tensors['target'], 'log_gain': 0 * tensors['log_gain']}
+@pytest.fixture(scope='module')
+def twins():
+    return draw_twins([ball()], np.random.default_rng(0), canonical_chance=0.0)
+
+
+def perfect(tensors):
+    return {**tensors, 'source': tensors['target'], 'log_gain': 0 * tensors['log_gain']}
+
+
+def test_the_loss_of_the_truth_is_only_its_own_doubt(twins, rng):
+    tensors = batch(twins, rng)
     model = Harmonizer((8, 8, 8))
-    alone, wrong = loss_of(model, perfect).item(), loss_of(model, tensors).item()
+    alone = loss_of(model, perfect(tensors), BARE).item()
+    wrong = loss_of(model, tensors, BARE).item()
     # an untrained network expects exp(-3) and errs by nothing: only .02 * weight * (-3) is left
     assert -0.15 < alone < 0
     assert wrong > 0.02
 
 
-def test_patches_hold_brain_and_hide_facts():
+def test_twins_that_disagree_cost(twins, rng):
+    tensors = batch(twins, rng)
+    two = {name: torch.cat([tensor, tensor]) for name, tensor in tensors.items()}
+    model = Harmonizer((8, 8, 8))
+    agreeing = {**two, 'source': two['source'][:, :1].expand(-1, 2, -1, -1, -1)}
+    costs = [
+        loss_of(model, part, replace(BARE, consistency=1.0)).item()
+        - loss_of(model, part, BARE).item()
+        for part in (two, agreeing)
+    ]
+    assert costs[0] > 0.01
+    assert costs[1] == pytest.approx(0, abs=1e-6)
+
+
+def test_an_output_shall_come_back_unchanged(twins, rng):
+    tensors = perfect(batch(twins, rng))
+    # without change in unit, repeating an untrained network scales the image down
+    costs = [loss_of(Harmonizer((8, 8, 8)), tensors, r).item() for r in (BARE, SMALL)]
+    assert costs[1] > costs[0] + 0.01
+
+
+def test_patches_hold_brain_and_hide_facts(twins):
     rng = np.random.default_rng(0)
-    (pair,) = draw_pairs([ball()], 1, 0)
     flags = []
-    for _ in range(60):
-        tensors = patch_tensors(pair, SMALL, rng)
-        assert tensors['source'].shape == (2, 64, 64)
+    for _ in range(40):
+        tensors = twin_tensors(twins, SMALL, rng)
+        assert tensors['source'].shape == (2, 2, 64, 64)
         assert tensors['brain'].any()
-        flags.append(tensors['condition'][6:].mean().item())
-    hidden = np.mean(flags)
-    assert hidden == pytest.approx(0.1 + 0.9 * SMALL.missing, abs=0.08)
+        assert torch.equal(tensors['target'][0], tensors['target'][1])
+        missing = tensors['condition'][:, N_CONDITIONS // 2 :]
+        flags.append(missing[:, : len(FACTS)].mean().item())
+    assert np.mean(flags) == pytest.approx(0.1 + 0.9 * SMALL.missing, abs=0.08)
 
 
 def test_identity_scores_are_those_of_an_untrained_network():
-    figures = evaluate(Harmonizer((8, 8, 8)), draw_pairs([ball()], 2, 7))
+    scanners = held_out_scanners(np.random.default_rng(0))[:2]
+    runs = travelling_pairs([ball()], scanners, 1, 7)
+    figures, outputs = evaluate(Harmonizer((8, 8, 8)), [pair for run in runs for pair in run])
     assert figures['network'] == pytest.approx(figures['bicubic'], rel=1e-4)
     assert figures['identity']['psnr_b0'] != figures['bicubic']['psnr_b0']
+    assert len(outputs['network']) == 2
+
+
+def test_scanners_as_unlike_as_day_and_night_are_told_apart():
+    sharp = Protocol(CANONICAL_CONTRAST, pixel=1.2, snr=100.0)
+    scanners = [sharp, replace(sharp, pixel=3.4, snr=8.0)]
+    runs = travelling_pairs([ball(), ball(radius=42)], scanners, 2, 3)
+    np.testing.assert_array_equal(runs[0][0].target, runs[1][0].target)
+    assert validate(Harmonizer((8, 8, 8)), runs, 2)['network']['probe'] == 1.0
+
+
+def test_the_volume_of_one_individual_is_missed_by_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'no \*_T2w\.nii\.gz'):
+        training_heads(tmp_path, 'one-individual')
 
 
 def test_a_missing_individual_is_named(tmp_path):
@@ -86,7 +138,7 @@ def test_training_writes_weights_and_resumes(anatomy, tmp_path):
     assert [row['step'] for row in first['curve']] == [2]
     state = out.with_suffix('.state')
     assert torch.load(state, weights_only=True)['step'] == 2
-    longer = Recipe(**{**first['recipe'], 'steps': 3})
+    longer = replace(SMALL, steps=3)
     second = train(anatomy, out, longer, workers=0, every=2)
     assert [row['step'] for row in second['curve']] == [2, 3]
     assert load_weights(out).recipe['best_step'] in (2, 3)
@@ -99,3 +151,12 @@ def test_command_line_refuses_another_format(capsys, tmp_path):
         main(['--anatomy', str(tmp_path), '--out', str(tmp_path / 'w.pt')])
     assert caught.value.code == 2
     assert 'weights end in .safetensors' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_time_instead_of_steps(anatomy, tmp_path):
+    out = tmp_path / 'w.safetensors'
+    brief = replace(SMALL, hours=1e-5)
+    assert train(anatomy, out, brief, workers=0, every=50)['curve'][-1]['step'] >= 1
+    again = train(anatomy, tmp_path / 'x.safetensors', SMALL, workers=0, every=2, start_from=out)
+    assert again['curve'][-1]['step'] == 2

@@ -7,11 +7,14 @@ import pytest
 
 from bidsharmony.physics.scanner import (
     FWHM_PER_SD,
+    HELD_OUT,
     KSpace,
     Protocol,
     acquire,
+    beyond_scanners,
     blur,
     draw_protocol,
+    held_out_scanners,
     slice_profile,
     window_1d,
 )
@@ -96,10 +99,14 @@ def test_unknown_filter_lists_the_choices():
 
 @pytest.mark.parametrize('thickness', [1.5, 3.0, 5.0])
 def test_slice_profile_has_its_width(thickness):
-    offsets, weights = slice_profile(thickness, step=0.05)
-    half = offsets[weights >= weights.max() / 2] * 0.05
-    assert np.ptp(half) == pytest.approx(thickness, abs=0.15)
-    assert weights.sum() == pytest.approx(1)
+    offsets = np.arange(-8, 8, 0.05)
+    profile = slice_profile(thickness, offsets)
+    assert np.ptp(offsets[profile >= profile.max() / 2]) == pytest.approx(thickness, abs=0.15)
+    assert profile.sum() * 0.05 == pytest.approx(1, rel=1e-3)
+    # that of a box, and of the Gaussian that rounds its edges
+    variance = (profile * offsets**2).sum() * 0.05
+    expected = thickness**2 / 12 + (0.2 * thickness / FWHM_PER_SD) ** 2
+    assert variance == pytest.approx(expected, rel=0.01)
 
 
 def test_blur_has_the_stated_width():
@@ -114,3 +121,71 @@ def test_protocols_are_seeded_and_span_field_strengths():
     draws = [draw_protocol(np.random.default_rng(i)) for i in range(60)]
     assert draws[0] == draw_protocol(np.random.default_rng(0))
     assert {p.contrast.field_strength for p in draws} == {1.5, 3.0, 7.0}
+
+
+def test_training_never_draws_what_tests_draw():
+    bands = HELD_OUT
+
+    def inside(value, ranges):
+        return any(low <= value <= high for low, high in ranges)
+
+    for seed in range(200):
+        p = draw_protocol(np.random.default_rng(seed))
+        assert not inside(p.pixel, bands['pixel'])
+        assert not inside(p.snr, bands['snr'])
+        times = bands['echo_time'][p.contrast.field_strength]
+        assert not inside(p.contrast.echo_time, times)
+    for p in held_out_scanners(np.random.default_rng(1)):
+        assert inside(p.pixel, bands['pixel'])
+        assert inside(p.snr, bands['snr'])
+        assert inside(p.contrast.echo_time, bands['echo_time'][p.contrast.field_strength])
+
+
+def test_seven_scanners_of_four_vendors():
+    for draw in (held_out_scanners, beyond_scanners):
+        seven = draw(np.random.default_rng(3))
+        assert len({(p.vendor, p.contrast.field_strength) for p in seven}) == 7
+        assert len({p.vendor for p in seven}) == 4
+
+
+def test_a_ghost_appears_half_a_field_of_view_away(rng):
+    bar = np.zeros((1, FOV, FOV))
+    bar[0, 10:16] = 1.0
+    kspace = KSpace(replace(PLAIN, ghost=0.05), FOV)
+    image = acquire(bar, kspace, 0.0, (1,), rng)[0]
+    place = round((FOV // 2 + 13) * kspace.recon / FOV)
+    assert image[place].mean() == pytest.approx(0.05, abs=0.01)
+    plain = acquire(bar, KSpace(PLAIN, FOV), 0.0, (1,), rng)[0]
+    assert plain[place].mean() < 0.01
+
+
+def test_parallel_imaging_is_noisiest_in_the_middle(rng):
+    kspace = KSpace(replace(PLAIN, g_factor=2.0), FOV)
+    images = np.stack(
+        [acquire(np.full((1, FOV, FOV), 50.0), kspace, 1.0, (1,), rng)[0] for _ in range(40)]
+    )
+    spread = images.std(axis=0)
+    middle, n = kspace.recon // 2, kspace.recon
+    assert spread[middle - 4 : middle + 4, middle - 4 : middle + 4].mean() == pytest.approx(
+        2, rel=0.1
+    )
+    assert spread[: n // 16, : n // 16].mean() == pytest.approx(1, rel=0.1)
+
+
+@pytest.mark.parametrize('coils', [2, 4])
+def test_the_floor_of_many_coils_is_noncentral_chi(coils, rng):
+    kspace = KSpace(replace(PLAIN, coils=coils), FOV)
+    black = np.zeros((1, FOV, FOV))
+    image = np.stack([acquire(black, kspace, 1.0, (1,), rng)[0] for _ in range(10)])
+    # mean square of a chi variable of 2 coils degrees of freedom
+    assert np.mean(image**2) == pytest.approx(2 * coils, rel=0.03)
+    true = np.sqrt((rng.standard_normal((2 * coils, FOV, FOV)) ** 2).sum(axis=0))
+    assert image.mean() == pytest.approx(true.mean(), rel=0.02)
+    assert image.std() == pytest.approx(true.std(), rel=0.1)
+
+
+def test_vendors_store_integers(rng):
+    kspace = KSpace(replace(PLAIN, levels=100), FOV)
+    image = acquire(rng.random((2, FOV, FOV)), kspace, 0.0, (1, 1), rng)
+    step = image.max() / 100
+    np.testing.assert_allclose(image / step, np.rint(image / step), atol=1e-3)
