@@ -114,7 +114,7 @@ def test_thin_slices_get_the_canonical_profile_and_less_noise(rng):
     offsets = np.arange(-REACH, REACH + 1)
     variances = [float((w * offsets**2).sum()) for w in (single, widened, canonical_profile())]
     assert variances[0] < 0.6 * variances[2]
-    assert variances[1] == pytest.approx(variances[2], rel=0.1)
+    assert variances[1] == pytest.approx(variances[2], rel=0.3)
     # noise of 1 mm images without object: two scans that differ in it alone
     slab = draw_slab(HEAD, FOV, np.random.default_rng(1), position=60)
     spread = []
