@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from importlib import resources
 from pathlib import Path
 
 from bidsharmony.cli.listing import complain_of_machine
 from bidsharmony.cli.parser import EXIT_DONE, OneLineParser, positive_int
+
+T2W = re.compile(r'(^|_)T2w\.nii(\.gz)?$')
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,8 +54,9 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         nargs='+',
         metavar='FILE',
-        help="label maps to use as heads (1 mm, FreeSurfer's labels); "
-        "without them heads are made from nilearn's ICBM152 tissue maps",
+        help="label maps to use as heads (1 mm, FreeSurfer's labels), or brain-extracted "
+        'T2-weighted volumes where names end in _T2w.nii.gz; without them heads are made from '
+        "nilearn's ICBM152 tissue maps",
     )
     parser.add_argument('--seed', type=int, default=0, help='random seed (%(default)s)')
     return parser
@@ -109,15 +113,19 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(str(error))
     import numpy as np
 
+    from bidsharmony.interfaces.travelling import write_phantom
     from bidsharmony.physics.heads import load_head
     from bidsharmony.physics.phantom import icbm_heads, phantom_scanners
-    from bidsharmony.physics.travelling import write_phantom
+    from bidsharmony.physics.t2w import t2w_head
 
     scanners = {scanner.label: scanner for scanner in phantom_scanners()}
     n_heads = options.heads or len(options.anatomy or ()) or 2
     try:
         if options.anatomy:
-            heads = [load_head(file) for file in options.anatomy[:n_heads]]
+            heads = [
+                t2w_head(file) if T2W.search(file.name) else load_head(file)
+                for file in options.anatomy[:n_heads]
+            ]
         else:
             heads = icbm_heads(n_heads, np.random.default_rng(options.seed))
         images = write_phantom(

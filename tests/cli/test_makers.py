@@ -48,11 +48,13 @@ def asked(monkeypatch) -> dict:
     def write(out, heads, scanners, **settings):
         labels = [scanner.label for scanner in scanners]
         found.update(heads=len(heads), scanners=labels, **settings)
+        found['names'] = [str(head) for head in heads]
         return []
 
     monkeypatch.setattr('bidsharmony.physics.heads.load_head', lambda file: file)
+    monkeypatch.setattr('bidsharmony.physics.t2w.t2w_head', lambda file: f't2w {file}')
     monkeypatch.setattr('bidsharmony.physics.phantom.icbm_heads', lambda n, rng: [None] * n)
-    monkeypatch.setattr('bidsharmony.physics.travelling.write_phantom', write)
+    monkeypatch.setattr('bidsharmony.interfaces.travelling.write_phantom', write)
     return found
 
 
@@ -63,6 +65,18 @@ def test_heads_are_those_of_the_anatomy(tmp_path, asked, arguments, n_heads):
     """Nobody has to count the files that were given."""
     assert phantom.main([str(tmp_path), *arguments.split()]) == 0
     assert asked['heads'] == n_heads
+
+
+def test_anatomy_is_read_by_its_kind(tmp_path, asked):
+    """A T2-weighted volume says so in its name; anything else is a label map."""
+    files = 'labels.nii.gz sub-1_T2w.nii.gz T2w.nii sub-1_notT2w.nii.gz'
+    assert phantom.main([str(tmp_path), '--anatomy', *files.split()]) == 0
+    assert asked['names'] == [
+        'labels.nii.gz',
+        't2w sub-1_T2w.nii.gz',
+        't2w T2w.nii',
+        'sub-1_notT2w.nii.gz',
+    ]
 
 
 @pytest.mark.parametrize(

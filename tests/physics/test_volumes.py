@@ -70,6 +70,19 @@ def test_signal_equation_holds_without_noise(rng):
     np.testing.assert_allclose(geometric, trace[WHITE] / b0[WHITE], rtol=0.02)
 
 
+def test_texture_of_a_head_multiplies_its_signal(rng):
+    """In the series and in the truth; diffusivity is none of its business."""
+    texture = np.ones((96, 96, 40), np.float16)
+    texture[48:] = 1.5
+    scan = scan_head(replace(block(), texture=texture), QUIET, rng)
+    # the head's right is where the first axis begins
+    right, left = (scan.series[place, 24, 2, 0] for place in (12, 36))
+    assert right / left == pytest.approx(1.5, rel=0.02)
+    maps = scan.truth.maps
+    assert maps['dwiref'][24, 48, 2] / maps['dwiref'][72, 48, 2] == pytest.approx(1.5, rel=1e-3)
+    assert maps['ADC'][24, 48, 2] == pytest.approx(maps['ADC'][72, 48, 2], rel=1e-3)
+
+
 def test_truth_of_one_tissue_is_the_table(rng):
     maps = scan_head(block(), QUIET, rng).truth.maps
     inner = (slice(20, 76),) * 2

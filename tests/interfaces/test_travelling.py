@@ -11,11 +11,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from bidsharmony.physics import travelling
+from bidsharmony.interfaces import travelling
+from bidsharmony.interfaces.travelling import TRUTH, write_phantom
 from bidsharmony.physics.lesions import KINDS
 from bidsharmony.physics.phantom import phantom_scanners
 from bidsharmony.physics.tissue import TISSUE_NAMES
-from bidsharmony.physics.travelling import TRUTH, write_phantom
 from tests.physics.heads import ball
 
 
