@@ -40,7 +40,7 @@ class Settings:
     bias_correction : bool
         whether N4 divides the receive field out
     canonical_resolution : float or None
-        in-plane FWHM of the canonical images (mm); None takes that of the weights
+        coarser in-plane FWHM of the canonical images (mm); None keeps that of the weights
     weights : Path or None
         network weights instead of the shipped ones
     dry_run : bool

@@ -7,6 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -256,7 +257,11 @@ def parse_args(argv: Sequence[str] | None = None) -> Settings:
     settings = Settings(**given)
     if reason := _why_wrong(settings):
         parser.error(reason)
-    return settings
+    try:
+        coarser = _coarser(settings.canonical_resolution, settings.weights)
+    except ValueError as error:
+        parser.error(str(error))
+    return replace(settings, canonical_resolution=coarser)
 
 
 def _dashed(argument: str) -> str:
@@ -287,23 +292,26 @@ def _why_wrong(settings: Settings) -> str:
         return f'--work-dir {settings.work_dir}: inside bids_dir. Give a folder elsewhere'
     if settings.weights is not None and not settings.weights.is_file():
         return f'--weights {settings.weights}: no such file. Leave it out for the shipped weights'
-    if settings.canonical_resolution is not None:
-        return _why_too_fine(settings.canonical_resolution, settings.weights)
     return ''
 
 
-def _why_too_fine(wanted: float, path: Path | None) -> str:
-    """Say why the network cannot reach a resolution (mm); '' if it can."""
-    # torch takes seconds to import, and who does not use the option does not wait for it
-    from bidsharmony.network.weights import WeightsError, load_weights
+def _coarser(wanted: float | None, path: Path | None) -> float | None:
+    """Return the resolution (mm) to blur to; None if it is what the weights reach anyway.
 
-    try:
-        reached = load_weights(path).fwhm_mm
-    except WeightsError as error:
-        return str(error)
+    Raises
+    ------
+    ValueError
+        If the weights cannot be used, or do not reach it.
+    """
+    if wanted is None:
+        return None
+    # torch takes seconds to import, and who does not use the option does not wait for it
+    from bidsharmony.network.weights import load_weights
+
+    reached = load_weights(path).fwhm_mm
     if wanted < reached:
-        return (
+        raise ValueError(
             f'--canonical-resolution {wanted:g}: the weights reach {reached:g} mm and nothing '
             f'finer. Give {reached:g} to {COARSEST_RESOLUTION:g}, or leave it out'
         )
-    return ''
+    return None if wanted == reached else wanted

@@ -77,25 +77,30 @@ def test_each_option_matters(here, arguments, changed):
 
 
 @pytest.mark.parametrize(
-    ('argument', 'said'),
+    ('argument', 'wanted', 'said'),
     [
-        ('--canonical-resolution=2', ''),
-        ('--canonical_resolution=4.5', ''),
-        ('--canonical-resolution=5', ''),
-        ('--canonical-resolution=1.9', '1.9: the weights reach 2 mm and nothing finer. Give 2 to'),
+        ('--canonical-resolution=2', None, ''),
+        ('--canonical-resolution=2.00', None, ''),
+        ('--canonical_resolution=4.5', 4.5, ''),
+        ('--canonical-resolution=5', 5.0, ''),
+        (
+            '--canonical-resolution=1.9',
+            None,
+            '1.9: the weights reach 2 mm and nothing finer. Give 2 to',
+        ),
     ],
 )
 @pytest.mark.parametrize('shipped', [True, False])
 def test_canonical_resolution_is_held_against_the_weights(
-    here, capsys, monkeypatch, argument, said, shipped
+    here, capsys, monkeypatch, argument, wanted, said, shipped
 ):
-    """From what the weights reach up to 5 mm, whichever weights they are."""
+    """From what the weights reach, as if nothing were said, up to 5 mm, whichever they are."""
     good = write_weights(here / 'good.safetensors')
     monkeypatch.setattr('bidsharmony.network.weights.shipped_weights', lambda: good)
     arguments = ['raw', 'out', 'participant', argument]
     arguments += [] if shipped else ['--weights', 'good.safetensors']
     if not said:
-        assert parse_args(arguments).canonical_resolution == float(argument.split('=')[1])
+        assert parse_args(arguments).canonical_resolution == wanted
         return
     with pytest.raises(SystemExit) as stopped:
         parse_args(arguments)
