@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ from bidsharmony.physics.pairs import (
 )
 from bidsharmony.physics.scanner import Protocol, draw_protocol
 from bidsharmony.physics.signal import varied_table
+from bidsharmony.physics.t2w import t2w_head
 
 LOGGER = logging.getLogger(__name__)
 
@@ -42,6 +44,8 @@ TRAINING = tuple(range(1, 11))  # individuals, by the number in the label map's 
 VALIDATION = (11, 12)
 TESTING = (13, 14, 15, 16, 17)
 METHODS = ('identity', 'bicubic', 'network')
+SHARPEST = 0.4  # cycles/mm: beyond it the canonical resolution leaves a tenth of the amplitude
+POWER_FLOOR = 1e-5  # squared canonical units: an amplitude of .003
 WARM_UP = 0.03  # of the training, over which the learning rate rises
 
 
@@ -73,6 +77,8 @@ class Recipe:
         Decay of the running average of weights that is kept.
     consistency : float
         Weight of the difference between the two scanners' outputs.
+    spectrum : float
+        Weight of the difference between the logarithms of output's and truth's power spectra.
     squared : float
         Weight of the squared error beside the absolute one.
     repeat : float
@@ -93,6 +99,7 @@ class Recipe:
     missing: float = 0.2
     average: float = 0.998
     consistency: float = 0.5
+    spectrum: float = 0.0
     squared: float = 1.0
     repeat: float = 1.0
     validation_slices: int = 4
@@ -210,7 +217,9 @@ def loss_of(model: Harmonizer, batch: dict[str, Tensor], recipe: Recipe) -> Tens
     weight = (0.1 + 0.9 * batch['brain']) * channels
     difference = out - batch['target']
     error = difference.abs()
-    loss = (weight * error).mean() + recipe.squared * (weight * channels * error**2).mean()
+    # clamped: a scan gone wrong must not outweigh all others
+    squares = error.clamp_max(1.0) ** 2
+    loss = (weight * error).mean() + recipe.squared * (weight * channels * squares).mean()
     for edges in _gradient(difference):
         w = weight[..., : edges.shape[-2], : edges.shape[-1]]
         loss = loss + (w * edges.abs()).mean()
@@ -225,9 +234,57 @@ def loss_of(model: Harmonizer, batch: dict[str, Tensor], recipe: Recipe) -> Tens
         # the repeated scan (the last) has its own target
         apart = (weight[0::2] * (first - second).abs())[:-1]
         loss = loss + recipe.consistency * apart.sum() / out[0::2].numel()
+    if recipe.spectrum:
+        window = batch['brain'] * hann_window(out.shape[-1])
+        apart = log_spectrum(out, window) - log_spectrum(batch['target'], window)
+        loss = loss + recipe.spectrum * apart.abs().mean()
     # Laplace likelihood: the network says how far off it expects to be
     expected = error.detach() * torch.exp(-log_error) + log_error
     return loss + 0.02 * (weight * expected).mean()
+
+
+@lru_cache(maxsize=4)
+def hann_window(size: int) -> Tensor:
+    """Return a two-dimensional Hann window that is nowhere zero, (size, size)."""
+    line = torch.hann_window(size + 2, periodic=False)[1:-1]
+    return torch.outer(line, line)
+
+
+@lru_cache(maxsize=4)
+def _rings(size: int) -> tuple[Tensor, Tensor]:
+    """Return each frequency's ring and each ring's size, up to `SHARPEST` cycles a pixel."""
+    rows, columns = torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None]
+    ring = torch.round(torch.hypot(rows, columns) * size).long().flatten()
+    counts = torch.bincount(ring)
+    return ring, counts
+
+
+def log_spectrum(images: Tensor, window: Tensor) -> Tensor:
+    """Return the logarithm of windowed images' radial power spectra, at frequencies above 0.
+
+    A mean over all that could be under a blurred scan is smoother than any of it. What the
+    spectrum of the output misses against the truth's is how a scanner of low resolution still
+    shows through.
+
+    Parameters
+    ----------
+    images : (B, C, N, N)
+    window : (B, 1, N, N)
+
+    Returns
+    -------
+    (B, C, K)
+        Ring k holds k cycles over the image, up to `SHARPEST` cycles a pixel.
+    """
+    size = images.shape[-1]
+    weight = window.sum(dim=(2, 3), keepdim=True).clamp_min(1e-6)
+    mean = (images * window).sum(dim=(2, 3), keepdim=True) / weight
+    power = torch.fft.rfft2((images - mean) * window).abs().square().flatten(2)
+    ring, counts = _rings(size)
+    sums = torch.zeros(*power.shape[:2], len(counts)).index_add(2, ring, power)
+    # relative to what lies in the window; a floor keeps empty patches and far tails quiet
+    density = sums / counts / (window.square().sum(dim=(2, 3)) + 1e-6)[..., None]
+    return (density[..., 1 : int(SHARPEST * size) + 1] + POWER_FLOOR).log()
 
 
 @torch.no_grad()
@@ -331,8 +388,6 @@ def training_heads(anatomy: Path, name: str) -> list[Head]:
         raise FileNotFoundError(
             f'{anatomy}: no *_T2w.nii.gz. Name the folder that holds it by --anatomy.'
         )
-    from bidsharmony.physics.volumes import t2w_head
-
     return [t2w_head(found[0], part='inferior')]
 
 

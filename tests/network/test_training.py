@@ -13,7 +13,9 @@ from bidsharmony.network.model import FACTS, N_CONDITIONS, Harmonizer
 from bidsharmony.network.training import (
     Recipe,
     evaluate,
+    hann_window,
     load_individuals,
+    log_spectrum,
     loss_of,
     train,
     training_heads,
@@ -160,3 +162,27 @@ def test_a_time_instead_of_steps(anatomy, tmp_path):
     assert train(anatomy, out, brief, workers=0, every=50)['curve'][-1]['step'] >= 1
     again = train(anatomy, tmp_path / 'x.safetensors', SMALL, workers=0, every=2, start_from=out)
     assert again['curve'][-1]['step'] == 2
+
+
+def test_spectra_show_what_is_there(rng):
+    window = torch.ones(1, 1, 64, 64) * hann_window(64)
+    rows = torch.arange(64)
+    wave = torch.cos(2 * np.pi * 9 * rows / 64)[None, None, :, None] * torch.ones(1, 1, 1, 64)
+    assert log_spectrum(wave, window)[0, 0].argmax().item() == 8  # ring 1 comes first
+    noise = torch.from_numpy(rng.normal(0, 0.3, (40, 1, 64, 64)).astype(np.float32))
+    level = log_spectrum(noise, window.expand(40, -1, -1, -1)).exp().mean(dim=(0, 1))
+    np.testing.assert_allclose(level[3:], 0.09, rtol=0.2)
+    halved = log_spectrum(0.5 * wave, window) - log_spectrum(wave, window)
+    assert halved[0, 0, 8].item() == pytest.approx(-np.log(4), rel=1e-3)
+
+
+def test_an_output_too_smooth_costs(twins, rng):
+    tensors = batch(twins, rng)
+    model = Harmonizer((8, 8, 8))
+    costs = [
+        loss_of(model, part, replace(BARE, spectrum=1.0)).item()
+        - loss_of(model, part, BARE).item()
+        for part in (tensors, perfect(tensors))
+    ]
+    assert costs[0] > 0.05
+    assert costs[1] == pytest.approx(0, abs=1e-5)
