@@ -111,7 +111,8 @@ def bootstrap_interval(
     Parameters
     ----------
     statistic : callable
-        Takes positions of individuals, (individuals,) int, and returns a number.
+        Takes positions of individuals, (individuals,) int, and returns a number; nan where the
+        drawn ones have nothing to measure, which is left out.
     individuals : int
     rng : numpy.random.Generator
     draws : int
@@ -127,5 +128,5 @@ def bootstrap_interval(
     (1.0, 1.0)
     """
     samples = [statistic(rng.integers(individuals, size=individuals)) for _ in range(draws)]
-    low, high = np.percentile(samples, (2.5, 97.5))
+    low, high = np.nanpercentile(samples, (2.5, 97.5))
     return float(low), float(high)

@@ -20,6 +20,10 @@ FLUID_LOG_RATIO = 1.2
 SMALLEST = 30.0
 """mm2; a smaller patch is not called a lesion."""
 
+CLEAR = 60.0
+"""mm2; what a rule shows on the truth is looked for from this size on: between both sizes a pixel
+more or less would decide between 1 and 0."""
+
 _FLOOR = 0.02  # of the tissue's median: no logarithm of nothing
 _NEIGHBOURS = np.ones((3, 3), bool)
 
@@ -79,15 +83,17 @@ def segment(
     return without_specks(found & mask, pixel)
 
 
-def without_specks(found: np.ndarray, pixel: float = 1.0) -> np.ndarray:
-    """Drop the patches of each slice that are smaller than `SMALLEST`; (n, H, W) bool."""
+def without_specks(
+    found: np.ndarray, pixel: float = 1.0, smallest: float = SMALLEST
+) -> np.ndarray:
+    """Drop the patches of each slice that are smaller than so many mm2; (n, H, W) bool."""
     kept = np.zeros(found.shape, bool)
     for index, plane in enumerate(found):
         labels, count = ndimage.label(plane, _NEIGHBOURS)
         if count:
             sizes = np.bincount(labels.ravel()) * pixel**2
             sizes[0] = 0
-            kept[index] = (sizes >= SMALLEST)[labels]
+            kept[index] = (sizes >= smallest)[labels]
     return kept
 
 

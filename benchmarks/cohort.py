@@ -1,0 +1,248 @@
+"""Simulated travelling heads: the same slabs on seven scanners, and what methods make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from PIL import Image
+
+from bidsharmony.network.inference import SHOWS_BRAIN
+from bidsharmony.network.model import encode_metadata
+from bidsharmony.network.weights import Weights
+from bidsharmony.numerics.intensity import robust_scale
+from bidsharmony.numerics.marks import MARKS, measured_marks
+from bidsharmony.physics.heads import Head, Slab, brain_positions, draw_slab
+from bidsharmony.physics.lesions import KINDS, draw_lesion
+from bidsharmony.physics.pairs import (
+    CANONICAL_METADATA,
+    GRID_SPACING,
+    SOLID,
+    Pair,
+    canonical_profile,
+    scan,
+    to_grid,
+)
+from bidsharmony.physics.scanner import Protocol, blur
+from bidsharmony.physics.signal import varied_table
+from bidsharmony.physics.tissue import TISSUE_NAMES
+
+CHANNELS = ('b0', 'trace')
+BASELINES = ('input', 'bicubic', 'lanczos')
+FOV = 208  # mm
+PURE_WHITE, PURE_CORTEX = 0.98, 0.80  # fraction of a pixel; cortex is thin
+#: What lies in the slabs of a head, by turns; 'other' is any kind but ischaemia.
+IN_SLABS = ('ischaemia', None, 'ischaemia', None, 'other', None, 'ischaemia', None)
+SCALE_JITTER, BIAS_SD = 0.02, 0.03  # what robust scale and bias correction leave, logarithmic
+
+
+@dataclass
+class Cohort:
+    """The same slabs of H heads on S scanners, N slices each; F pixels of 1 mm a side.
+
+    Attributes
+    ----------
+    protocols : list of Protocol
+    truth : (H, N, 2, F, F) float32
+        Canonical b=0 and trace.
+    brain, white, cortex : (H, N, F, F) bool
+        Brain, and nearly pure tissue outside lesions.
+    lesion, ischaemia : (H, N, F, F) bool
+        The simulator's masks: of all lesions, and of tissue in ischaemic ones.
+    images : dict
+        By method, (H, S, N, 2, F, F) float32.
+    facts : list of list of dict
+        What head h's run on scanner s tells the network.
+    """
+
+    protocols: list[Protocol]
+    truth: np.ndarray
+    brain: np.ndarray
+    white: np.ndarray
+    cortex: np.ndarray
+    lesion: np.ndarray
+    ischaemia: np.ndarray
+    images: dict[str, np.ndarray]
+    facts: list[list[dict[str, float]]]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Heads, scanners and slices."""
+        return self.images['bicubic'].shape[:3]
+
+    def at(self, resolution: float, native: float) -> Cohort:
+        """Return the cohort blurred, truth and all methods alike, from the native resolution."""
+        if resolution <= native:
+            return self
+        more = float(np.sqrt(resolution**2 - native**2)) / GRID_SPACING
+        images = {name: blur(image, more) for name, image in self.images.items()}
+        return replace(self, truth=blur(self.truth, more), images=images)
+
+
+def simulate(
+    heads: Sequence[Head], protocols: list[Protocol], slices: int, seed: int, repeat: int = 0
+) -> Cohort:
+    """Scan the same slabs of every head on every scanner.
+
+    Parameters
+    ----------
+    heads : sequence of Head
+    protocols : list of Protocol
+    slices : int
+        Of each head, at fixed positions through the brain.
+    seed : int
+        Of poses, textures and lesions, and with `repeat` of noise.
+    repeat : int
+        Another number is another session: same slabs, other noise, field and scale.
+    """
+    truth, brain, white, cortex, lesion, ischaemia, runs, facts = ([] for _ in range(8))
+    tissues = np.eye(len(TISSUE_NAMES))
+    for h, head in enumerate(heads):
+        positions = brain_positions(head)
+        places = np.linspace(0.12, 0.88, slices) * (len(positions) - 1)
+        chosen = positions[np.rint(places).astype(int)]
+        table = varied_table(np.random.default_rng([11, h]))
+        # one scale and one session for all slices of a run
+        sessions = [np.random.default_rng([seed, 12, h, s, repeat]) for s in range(len(protocols))]
+        scales = [np.exp(SCALE_JITTER * rng.standard_normal()) for rng in sessions]
+        pairs: list[list[Pair]] = [[] for _ in protocols]
+        for n, position in enumerate(chosen):
+            slab = _slab(head, int(position), n, np.random.default_rng([seed, 13, h, n]))
+            for s, protocol in enumerate(protocols):
+                pair = scan(
+                    head, slab, table, protocol, sessions[s], bias_sd=BIAS_SD, scale_jitter=0
+                )
+                pairs[s].append(pair)
+            profile = canonical_profile()
+            fractions = slab.mean(
+                profile, *(tissues[TISSUE_NAMES.index(t)] for t in ('white matter', 'cortex'))
+            )
+            solid = slab.mean(profile, SOLID)[0] > 0.5  # no lesion where there is fluid
+            inside = pair.lesion > 0
+            truth.append(pair.target)
+            brain.append(pair.brain > 0.5)
+            white.append((fractions[0] > PURE_WHITE) & ~inside)
+            cortex.append((fractions[1] > PURE_CORTEX) & ~inside)
+            lesion.append(pair.lesion > 0.5)
+            dark = [part.weight for part in slab.lesions if part.kind == 'ischaemia']
+            ischaemia.append((np.max(dark, axis=0) > 0.5) & solid if dark else solid & False)
+        areas = np.array([mask.sum() for mask in brain[-slices:]])
+        telling = np.flatnonzero(areas >= SHOWS_BRAIN * areas.max())
+        facts.append([_facts(run, telling) for run in pairs])
+        runs.append([_interpolated(run, scale) for run, scale in zip(pairs, scales, strict=True)])
+
+    def by_head(parts: list[np.ndarray]) -> np.ndarray:
+        return np.stack(parts).reshape(len(heads), slices, *parts[0].shape)
+
+    images = {
+        name: np.stack([[run[name] for run in head_runs] for head_runs in runs])
+        for name in BASELINES
+    }
+    masks = map(by_head, (truth, brain, white, cortex, lesion, ischaemia))
+    return Cohort(list(protocols), *masks, images, facts)
+
+
+def _slab(head: Head, position: int, n: int, rng: np.random.Generator) -> Slab:
+    """Cut a slab at a position, with a lesion or without by its number."""
+    slab = draw_slab(head, FOV, rng, lesion_chance=0.0, position=position)
+    kind = IN_SLABS[n % len(IN_SLABS)]
+    if kind is None:
+        return slab
+    if kind == 'other':
+        kind = str(rng.choice([k for k in KINDS if k != 'ischaemia']))
+    return replace(slab, lesions=(draw_lesion(slab.brain(canonical_profile()), rng, kind),))
+
+
+def _facts(run: list[Pair], telling: np.ndarray) -> dict[str, float]:
+    """Return a run's sidecar facts, and the medians of what its telling slices measure."""
+    facts = {key: value for key, value in run[0].metadata.items() if key not in MARKS}
+    for key in MARKS:
+        found = [run[n].metadata[key] for n in telling if key in run[n].metadata]
+        if found:
+            facts[key] = float(np.median(found))
+    return facts
+
+
+def _interpolated(run: list[Pair], scale: float) -> dict[str, np.ndarray]:
+    """Bring a run's slices to the grid by the methods that know no scanner; (N, 2, F, F) each."""
+    linear = np.stack([to_grid(pair.reconstructed, FOV, order=1) for pair in run])
+    lanczos = np.stack(
+        [
+            [
+                np.asarray(Image.fromarray(channel).resize((FOV, FOV), Image.Resampling.LANCZOS))
+                for channel in pair.reconstructed.astype(np.float32)
+            ]
+            for pair in run
+        ]
+    )
+    spline = np.stack([pair.source for pair in run])
+    found = {'input': linear, 'bicubic': spline, 'lanczos': lanczos}
+    return {
+        name: (np.maximum(image, 0) / scale).astype(np.float32) for name, image in found.items()
+    }
+
+
+@torch.inference_mode()
+def harmonize(weights: Weights, slices: np.ndarray, facts: dict[str, float]) -> np.ndarray:
+    """Pass a run's slices (N, 2, F, F), in robust units, through the network."""
+    condition = encode_metadata(facts)[None]
+    return np.stack(
+        [
+            weights.model(torch.from_numpy(image[None]), condition).images[0].clamp_min(0).numpy()
+            for image in slices
+        ]
+    )
+
+
+def harmonized(
+    weights: Weights, cohort: Cohort, hidden: Callable[[str], bool] = lambda key: False
+) -> np.ndarray:
+    """Harmonize every run of a cohort, some facts hidden; (H, S, N, 2, F, F) float32."""
+    heads, scanners, _ = cohort.shape
+    out = np.empty_like(cohort.images['bicubic'])
+    for h in range(heads):
+        for s in range(scanners):
+            facts = {k: v for k, v in cohort.facts[h][s].items() if not hidden(k)}
+            out[h, s] = harmonize(weights, cohort.images['bicubic'][h, s], facts)
+    return out
+
+
+def destroyed(cohort: Cohort, rng: np.random.Generator) -> np.ndarray:
+    """Replace every scan by random texture of the truth's mean, spread and resolution.
+
+    It hides the scanner perfectly, and everything else.
+    """
+    noise = rng.standard_normal(cohort.images['bicubic'].shape, dtype=np.float32)
+    noise = blur(noise, 2.0 / GRID_SPACING)
+    for channel in range(len(CHANNELS)):
+        values = cohort.truth[:, :, channel][cohort.brain]
+        one = noise[..., channel, :, :]
+        noise[..., channel, :, :] = values.mean() + values.std() * one / one.std()
+    return np.maximum(noise, 0)
+
+
+def repeated(weights: Weights, cohort: Cohort) -> np.ndarray:
+    """Harmonize what is harmonized already, as the program would; nRMSE (H, S, 2)."""
+    heads, scanners, _ = cohort.shape
+    out = np.empty((heads, scanners, 2))
+    for h in range(heads):
+        masks = cohort.brain[h]
+        areas = masks.sum(axis=(1, 2))
+        telling = np.flatnonzero(areas >= SHOWS_BRAIN * areas.max())
+        for s in range(scanners):
+            once = cohort.images['network'][h, s]
+            again = once / np.float32(robust_scale(once[:, 0], once[:, 1], masks))
+            marks = [measured_marks(again[n]) for n in telling]
+            marks = [mark for mark in marks if mark]
+            facts = {
+                **CANONICAL_METADATA,
+                'AcquiredPixel': weights.fwhm_mm,
+                **{key: float(np.median([mark[key] for mark in marks])) for key in MARKS if marks},
+            }
+            twice = harmonize(weights, again, facts)
+            for c in range(2):
+                first, second = once[:, c][masks], twice[:, c][masks]
+                out[h, s, c] = np.sqrt(np.mean((second - first) ** 2) / np.mean(first**2))
+    return out
