@@ -6,7 +6,13 @@ import pytest
 import torch
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 
-from bidsharmony.network.inference import FWHM_PER_SD, harmonize_summary, slice_thickness
+from bidsharmony.interfaces.sidecars import canonical_sidecar, public_sidecar, scanner_facts
+from bidsharmony.network.inference import (
+    CANONICAL,
+    FWHM_PER_SD,
+    harmonize_summary,
+    slice_thickness,
+)
 from bidsharmony.network.model import Harmonizer
 from bidsharmony.network.weights import save_weights
 from bidsharmony.numerics.marks import MARKS, measured_marks
@@ -151,6 +157,46 @@ def test_what_is_thick_already_is_left_alone(volumes, identity, facts, zoom, thi
     out = run(volumes, identity, np.diag([1.0, 1.0, zoom, 1.0]), **facts)
     np.testing.assert_allclose(out.b0, volumes[0] / 100, rtol=1e-5)
     assert out.thickness_mm == thickness
+
+
+@pytest.mark.parametrize('stated', [2.0, None])
+@pytest.mark.parametrize('spacing', [1.0, 2.0, 3.9])
+def test_canonical_images_stay_when_harmonized_again(identity, rng, spacing, stated):
+    """Their sidecar says that their slices were averaged, which happens once."""
+    volumes = [rng.uniform(50, 150, (16, 16, 12)).astype(np.float32) for _ in range(2)]
+    facts = {} if stated is None else {'SliceThickness': min(stated, spacing)}
+    once = run(volumes, identity, np.diag([1.0, 1.0, spacing, 1.0]), **facts)
+    made = canonical_sidecar(
+        facts,
+        [],
+        canonical={**CANONICAL, 'SliceThickness': once.thickness_mm},
+        fwhm_mm=once.fwhm_mm,
+        profile_mm=once.profile_mm,
+        extrapolated=False,
+    )
+    zooms = tuple(np.linalg.norm(once.affine[:3, :3], axis=0))
+    read = scanner_facts(public_sidecar(made), once.b0.shape, zooms, 2)
+    assert not read.warnings
+
+    def again(metadata):
+        return harmonize_summary(
+            once.b0,
+            once.trace,
+            once.affine,
+            axis=2,
+            scale=1.0,
+            metadata=metadata,
+            weights=identity,
+        )
+
+    twice = again(read.metadata)
+    assert (twice.acquired_mm, twice.thickness_mm) == (5.0, 5.0)
+    np.testing.assert_array_equal(twice.affine, once.affine)
+    for name in ('b0', 'trace'):
+        np.testing.assert_allclose(getattr(twice, name), getattr(once, name), rtol=1e-5)
+    # without a word of it they would be averaged again
+    del read.metadata['CanonicalSliceProfileFWHM']
+    assert np.abs(again(read.metadata).b0 - once.b0).max() > 0.01
 
 
 @pytest.mark.parametrize(
