@@ -44,6 +44,7 @@ DISTRIBUTIONS = {
     'ants': 'antspyx',
     'bids': 'pybids',
     'skimage': 'scikit-image',
+    'sklearn': 'scikit-learn',
 }
 # Said in pieces, so that this file does not say them itself.
 UNFINISHED = ['TO' + 'DO', 'FIX' + 'ME', 'NotImplemented' + 'Error']
