@@ -52,7 +52,7 @@ class Canonical:
     fwhm_mm : float
         In-plane resolution of the canonical images.
     profile_mm : float
-        Canonical slice profile: the box of equal variance.
+        Thickness of canonical slices, which thinner ones are averaged towards.
     acquired_mm, thickness_mm : float
         Slice thickness that the scanner's images had, and that the canonical images have.
     marks : dict
@@ -88,7 +88,7 @@ def harmonize_summary(
 ) -> Canonical:
     """Harmonize a run's mean b=0 and trace image.
 
-    Slices thinner than the canonical profile are averaged with their neighbours before the network
+    Slices thinner than the canonical ones are averaged with their neighbours before the network
     sees them: how thick slices are, and how far apart, is part of a scanner's signature.
 
     Parameters

@@ -51,7 +51,7 @@ class Weights:
 
     @property
     def thickness_mm(self) -> float:
-        """Box whose variance the canonical slice profile has, mm."""
+        """Thickness of canonical slices, which thinner ones are averaged towards, mm."""
         return float(self.recipe['thickness_mm'])
 
 

@@ -24,7 +24,7 @@ from bidsharmony.physics.signal import (
 from bidsharmony.physics.tissue import TISSUE_NAMES, TISSUES
 
 CANONICAL_FWHM = 2.0  # mm in plane: the resolution of the truth
-CANONICAL_THICKNESS = 5.0  # mm: box of the same variance as the truth's slice profile
+CANONICAL_THICKNESS = 5.0  # mm, full width at half maximum: the truth's slice profile
 GRID_SPACING = 1.0  # mm in plane: the grid the network works on
 #: tissues of the brain that are neither fluid nor blood
 SOLID = np.array([t.brain and t.diffusivity < FLUID_ADC for t in TISSUES.values()])

@@ -161,7 +161,7 @@ def test_resolution_and_slices_are_stated(page_of):
     for text in (
         'canonical resolution 2 mm FWHM, in plane',
         'canonical slice thickness 2.2 → 5 mm',
-        'of their slice profile was that of a box of 5 mm',
+        'Where slices were thinner than 5 mm, both images were averaged along the slice axis',
         'at an in-plane resolution of 2 mm FWHM',
         'noise at b = 0 3.2 % of the tissue, measured on the image',
     ):
@@ -174,7 +174,7 @@ def test_a_coarser_resolution_reaches_the_page(page_of):
     document['network'] |= {'canonical_fwhm_mm': 3.5, 'canonical_profile_mm': None}
     words = Page(page_of(document)).words
     assert 'at an in-plane resolution of 3.5 mm FWHM' in words
-    assert 'of a box of' not in words
+    assert 'Where slices were thinner' not in words
 
 
 def test_nothing_left_out_is_said(page_of):
