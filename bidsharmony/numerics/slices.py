@@ -67,7 +67,7 @@ def throughplane_kernel(thickness: float, spacing: float, canonical: float) -> n
             for k in range(1, reach + 1)
         ]
         side, _ = nnls(np.stack(pairs, axis=1), edge(canonical) - alone)
-        side = np.trim_zeros(side, 'b')
+        side = np.trim_zeros(np.where(side > 1e-9, side, 0.0), 'b')  # rounding is no weight
         side /= max(1.0, 2 * side.sum())  # the middle is not negative either
         kernel = np.concatenate([side[::-1], [1 - 2 * side.sum()], side])
     kernel.flags.writeable = False
