@@ -458,7 +458,7 @@ def lesion_table(found: dict[str, Any]) -> list[list[str]]:
 def simulated_control(anatomy: Path, count: int, seed: int) -> dict[str, Any]:
     """Put the simulator's truth itself through the check: what a perfect network would leave.
 
-    Medians over slices of individuals and scanners that training never saw.
+    Medians over slices of individuals that training never saw, on scanners as it draws them.
     """
     from bidsharmony.network.training import TESTING, load_individuals
     from bidsharmony.physics.pairs import draw_pair
