@@ -132,7 +132,7 @@ def test_the_truth_reaches_every_target(bench, heads, travelling):
     """All scanners alike and right: no distance, no scanner found, no lesion lost."""
     truth = np.broadcast_to(travelling.truth[:, None], travelling.images['bicubic'].shape)
     rows, figures = measured(bench, heads, travelling, truth.copy())
-    assert {name for name, row in rows.items() if not row['reached']} == set()
+    assert {name for name, row in rows.items() if row['reached'] is False} == set()
     assert rows['PSNR b0 (dB)']['value'] > 90
     assert rows['between-scanner CV trace']['value'] == pytest.approx(0, abs=1e-6)
     assert rows['PSD distance reduction (%)']['value'] == pytest.approx(100, abs=1e-3)
@@ -176,6 +176,18 @@ def test_a_trace_too_dark_is_an_adc_too_high(bench, heads, travelling):
     ]
     expected = np.add(untouched, 0.07)[:, None].repeat(7, axis=1)
     np.testing.assert_allclose(found['adc'], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ('before', 'training', 'counts'), [(0.95, 0.99, True), (0.93, 0.99, False), (0.95, 0.9, False)]
+)
+def test_a_probe_that_was_not_trained_well_does_not_count(bench, before, training, counts):
+    found = {'value': before, 'training_accuracy': training, 'low': 0.0, 'high': 1.0, 'n': 9}
+    guessed = dict.fromkeys(('before', 'after', 'frozen'), found)
+    reasons = [bench.quality.badly_trained(guessed, name) for name in ('retrained', 'frozen')]
+    assert [reason is None for reason in reasons] == [counts, counts]
+    said = bench.quality.not_run(guessed)
+    assert len(said) == (1 if counts else 3)
 
 
 def test_repetition_sees_the_unit_that_a_network_does_not_restore(bench, heads, travelling):
