@@ -227,7 +227,10 @@ def test_a_person_whose_all_is_brighter_has_the_same_truth(slab):
     table = nominal_table()
     brighter = replace(table, proton_density=1.2 * table.proton_density)
     np.testing.assert_allclose(
-        canonical_images(HEAD, slab, table), canonical_images(HEAD, slab, brighter), rtol=1e-5, atol=1e-6
+        canonical_images(HEAD, slab, table),
+        canonical_images(HEAD, slab, brighter),
+        rtol=1e-5,
+        atol=1e-6,
     )
 
 
