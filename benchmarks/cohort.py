@@ -35,7 +35,7 @@ FOV = 208  # mm
 PURE_WHITE, PURE_CORTEX = 0.98, 0.80  # fraction of a pixel; cortex is thin
 #: What lies in the slabs of a head, by turns; 'other' is any kind but ischaemia.
 IN_SLABS = ('ischaemia', None, 'ischaemia', None, 'other', None, 'ischaemia', None)
-SCALE_JITTER, BIAS_SD = 0.02, 0.03  # what robust scale and bias correction leave, logarithmic
+BIAS_SD = 0.03  # what bias correction leaves, logarithmic
 
 
 @dataclass
@@ -95,7 +95,7 @@ def simulate(
     seed : int
         Of poses, textures and lesions, and with `repeat` of noise.
     repeat : int
-        Another number is another session: same slabs, other noise, field and scale.
+        Another number is another session: same slabs, other noise and field.
     """
     truth, brain, white, cortex, lesion, ischaemia, runs, facts = ([] for _ in range(8))
     tissues = np.eye(len(TISSUE_NAMES))
@@ -104,9 +104,7 @@ def simulate(
         places = np.linspace(0.12, 0.88, slices) * (len(positions) - 1)
         chosen = positions[np.rint(places).astype(int)]
         table = varied_table(np.random.default_rng([11, h]))
-        # one scale and one session for all slices of a run
         sessions = [np.random.default_rng([seed, 12, h, s, repeat]) for s in range(len(protocols))]
-        scales = [np.exp(SCALE_JITTER * rng.standard_normal()) for rng in sessions]
         pairs: list[list[Pair]] = [[] for _ in protocols]
         for n, position in enumerate(chosen):
             slab = _slab(head, int(position), n, np.random.default_rng([seed, 13, h, n]))
@@ -130,8 +128,11 @@ def simulate(
             ischaemia.append((np.max(dark, axis=0) > 0.5) & solid if dark else solid & False)
         areas = np.array([mask.sum() for mask in brain[-slices:]])
         telling = np.flatnonzero(areas >= SHOWS_BRAIN * areas.max())
-        facts.append([_facts(run, telling) for run in pairs])
-        runs.append([_interpolated(run, scale) for run, scale in zip(pairs, scales, strict=True)])
+        masks = np.stack(brain[-slices:])
+        # measured as the program does, one scale for all slices of a run
+        scales = [_scale(run, masks) for run in pairs]
+        facts.append([_facts(r, telling, scale) for r, scale in zip(pairs, scales, strict=True)])
+        runs.append([_interpolated(r, scale) for r, scale in zip(pairs, scales, strict=True)])
 
     def by_head(parts: list[np.ndarray]) -> np.ndarray:
         return np.stack(parts).reshape(len(heads), slices, *parts[0].shape)
@@ -140,8 +141,8 @@ def simulate(
         name: np.stack([[run[name] for run in head_runs] for head_runs in runs])
         for name in BASELINES
     }
-    masks = map(by_head, (truth, brain, white, cortex, lesion, ischaemia))
-    return Cohort(list(protocols), *masks, images, facts)
+    arrays = map(by_head, (truth, brain, white, cortex, lesion, ischaemia))
+    return Cohort(list(protocols), *arrays, images, facts)
 
 
 def _slab(head: Head, position: int, n: int, rng: np.random.Generator) -> Slab:
@@ -155,13 +156,20 @@ def _slab(head: Head, position: int, n: int, rng: np.random.Generator) -> Slab:
     return replace(slab, lesions=(draw_lesion(slab.brain(canonical_profile()), rng, kind),))
 
 
-def _facts(run: list[Pair], telling: np.ndarray) -> dict[str, float]:
+def _scale(run: list[Pair], masks: np.ndarray) -> float:
+    """Return what the program would divide a run by, beside the scale it was simulated in."""
+    b0, trace = np.stack([pair.source for pair in run], axis=1)
+    return robust_scale(b0, trace, masks)
+
+
+def _facts(run: list[Pair], telling: np.ndarray, scale: float) -> dict[str, float]:
     """Return a run's sidecar facts, and the medians of what its telling slices measure."""
     facts = {key: value for key, value in run[0].metadata.items() if key not in MARKS}
     for key in MARKS:
         found = [run[n].metadata[key] for n in telling if key in run[n].metadata]
         if found:
-            facts[key] = float(np.median(found))
+            # noise is told as a logarithm, in units of the scale; a slope has none
+            facts[key] = float(np.median(found)) - ('Noise' in key) * float(np.log10(scale))
     return facts
 
 

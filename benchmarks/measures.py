@@ -11,7 +11,9 @@ from bidsharmony.evaluation import lesions
 from bidsharmony.evaluation.batch import bootstrap_interval, scanner_eta_squared
 from bidsharmony.evaluation.fidelity import affine_fit, psnr, ssim
 from bidsharmony.evaluation.forest import (
+    PSD_BINS,
     Guesses,
+    axis_features,
     eight_bits,
     gray_window,
     guess_scanners,
@@ -20,6 +22,8 @@ from bidsharmony.evaluation.forest import (
 from bidsharmony.numerics.spectrum import run_psd
 from bidsharmony.numerics.texture import glcm_features
 from bidsharmony.physics.pairs import GRID_SPACING
+
+N_AXIS = len(CHANNELS) * 2 * PSD_BINS
 
 
 def fidelity(cohorts: Sequence[Cohort], method: str) -> dict[str, np.ndarray]:
@@ -123,7 +127,10 @@ def log_ratio(run: np.ndarray, mask: np.ndarray) -> float:
 
 
 def probe_features(cohort: Cohort, images: np.ndarray) -> np.ndarray:
-    """Describe every slice of (H, S, N, 2, F, F) images in eight bits; (H, S, N, features)."""
+    """Describe every slice of (H, S, N, 2, F, F) images in eight bits; (H, S, N, features).
+
+    The last `N_AXIS` are those of `axis_features`.
+    """
     heads, scanners, slices = images.shape[:3]
     masks = np.broadcast_to(cohort.brain[:, None], images.shape[:3] + images.shape[-2:])
     bits = np.stack(
@@ -136,13 +143,17 @@ def probe_features(cohort: Cohort, images: np.ndarray) -> np.ndarray:
     return np.array(
         [
             [
-                [slice_features(bits[h, s, n], cohort.brain[h, n], GRID_SPACING)
-                 for n in range(slices)]
+                [_features(bits[h, s, n], cohort.brain[h, n]) for n in range(slices)]
                 for s in range(scanners)
             ]
             for h in range(heads)
         ]
     )  # fmt: skip
+
+
+def _features(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    known = (slice_features(image, mask, GRID_SPACING), axis_features(image, mask))
+    return np.concatenate(known)
 
 
 def probe(
@@ -179,9 +190,9 @@ def lesion_figures(cohort: Cohort, method: str) -> dict[str, list]:
     -------
     dict of lists
         For each rule: ``dice_truth_<rule>`` and ``dice_mask_<rule>``, rows of (head, Dice) against
-        the rule on the truth and the simulator's ischaemia; ``ceiling_<rule>``, the rule on the
-        truth against that mask; ``invented_<rule>``, patches on each lesion-free slice. ``cnr``:
-        rows of (head, truth's, method's) on the trace image.
+        the rule on the truth, where that sees a lesion, and the simulator's ischaemia;
+        ``ceiling_<rule>``, the rule on the truth against that mask; ``invented_<rule>``, patches
+        on each lesion-free slice. ``cnr``: rows of (head, truth's, method's) on the trace image.
     """
     found: dict[str, list] = {'cnr': []}
     heads, scanners, slices = cohort.shape
@@ -201,7 +212,7 @@ def lesion_figures(cohort: Cohort, method: str) -> dict[str, list]:
                     if not cohort.lesion[h, n].any():
                         count = lesions.invented(ours[n], true[n])
                         found[f'invented_{rule}'].append((h, count))
-                    elif clear[n].any():
+                    elif (clear[n] & cohort.lesion[h, n]).any():
                         found[f'dice_truth_{rule}'].append((h, lesions.dice(ours[n], true[n])))
                     if real[n].any():
                         found[f'dice_mask_{rule}'].append((h, lesions.dice(ours[n], real[n])))

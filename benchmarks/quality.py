@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from cohort import BASELINES, CHANNELS, Cohort, destroyed, harmonized, repeated, simulate
 from measures import (
+    N_AXIS,
     accuracy,
     batch_figures,
     by_head,
@@ -53,6 +54,7 @@ from bidsharmony.viz.figure import AFTER, BEFORE, PANEL_WIDTH, new_figure, save_
 
 METHODS = (*BASELINES, 'network', 'destroyer')
 CANONICAL_RESOLUTIONS = (2.0, 2.35, 2.6, 3.0, 3.8)  # mm, of the trade-off
+WITHOUT_AXES = ('before', 'after', 'frozen')  # of the probe that sees radial spectra alone
 TRAINED_WELL = {'before': 0.94, 'training': 0.98}  # or a probe does not count (method, section 5)
 MIDDLE = Protocol(
     Contrast(3.0, 0.085, 7.0),
@@ -255,8 +257,8 @@ def _mean(values: np.ndarray) -> float:
 
 def probes(setting: Setting, cohorts: list[Cohort]) -> dict[str, Any]:
     """Let forests guess scanners before and after, retrained and frozen."""
-    guesses: dict[str, list[Guesses]] = {name: [] for name in
-                                         ('before', 'after', 'frozen', 'destroyer')}  # fmt: skip
+    names = ('before', 'after', 'frozen', 'destroyer', *(f'radial_{n}' for n in WITHOUT_AXES))
+    guesses: dict[str, list[Guesses]] = {name: [] for name in names}
     for seed, cohort in enumerate(cohorts):
         found = {
             name: probe_features(cohort, cohort.images[name])
@@ -267,6 +269,12 @@ def probes(setting: Setting, cohorts: list[Cohort]) -> dict[str, Any]:
         guesses['after'].append(probe(found['network'], **settings))
         guesses['frozen'].append(probe(found['input'], found['network'], **settings))
         guesses['destroyer'].append(probe(found['destroyer'], **settings))
+        # the weaker probe that cannot tell rows from columns
+        old, new = (found[name][..., :-N_AXIS] for name in ('input', 'network'))
+        for name, grown, tested in zip(
+            WITHOUT_AXES, (old, new, old), (None, None, new), strict=True
+        ):
+            guesses[f'radial_{name}'].append(probe(grown, tested, **settings))
     return {name: accuracy(parts) for name, parts in guesses.items()}
 
 

@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage, stats
 
 from bidsharmony.evaluation.forest import (
+    axis_features,
     balanced_accuracy,
     eight_bits,
     gray_window,
@@ -93,3 +94,13 @@ def test_features_see_nothing_outside_the_mask(rng):
     image = rng.integers(0, 256, (2, SIZE, SIZE), dtype=np.uint8)
     other = np.where(MASK, image, 255 - image)
     np.testing.assert_array_equal(slice_features(image, MASK), slice_features(other, MASK))
+
+
+def test_rows_and_columns_are_told_apart(rng):
+    """Blur along one axis shows along that axis; turned, the other way round."""
+    noise = rng.standard_normal((SIZE, SIZE))
+    along_rows = ndimage.gaussian_filter1d(noise, 1.5, axis=0)
+    rows, columns = axis_features(along_rows[None], MASK).reshape(2, -1)
+    assert rows[-8:].mean() < columns[-8:].mean() - 1
+    turned = axis_features(along_rows.T[None], MASK.T).reshape(2, -1)
+    np.testing.assert_allclose(turned, [columns, rows], atol=1e-9)
