@@ -412,14 +412,16 @@ def draw_tradeoff(rows: list[dict[str, Any]]) -> bytes:
             psnrs = [np.mean([row[f'psnr_{c}_{side}']['value'] for c in CHANNELS]) for row in rows]
             guessed = [row[f'probe_{side}']['value'] for row in rows]
             axes.plot(psnrs, guessed, 'o-', color=colour, label=label)
-            for row, x, y in zip(rows, psnrs, guessed, strict=True):
-                axes.annotate(f'{row["fwhm_mm"]:g}', (x, y), (4, 4), textcoords='offset points')
+            for i, (row, x, y) in enumerate(zip(rows, psnrs, guessed, strict=True)):
+                place = (3, 5) if i % 2 else (-10, -13)  # above and below, or labels meet
+                label = f'{row["fwhm_mm"]:g}'
+                axes.annotate(label, (x, y), place, textcoords='offset points', fontsize=8.5)
         axes.axhline(rows[0]['probe_after']['chance'], color='#888888', ls=':', label='chance')
-        axes.set_ylim(0, 1)
+        axes.set_ylim(0, 1.1)
         axes.set_xlabel('PSNR against the truth at the same FWHM (dB), simulated')
         axes.set_ylabel('scanner recognised (retrained)')
         axes.set_title('Labels: canonical in-plane FWHM (mm)')
-        axes.legend(loc='lower left')
+        axes.legend(loc='center left')
         canvas.subplots_adjust(left=0.13, right=0.97, top=0.9, bottom=0.16)
         return save_png(canvas)
 
