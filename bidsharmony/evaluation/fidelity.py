@@ -77,5 +77,7 @@ def affine_fit(images: list[np.ndarray], truths: list[np.ndarray]) -> tuple[floa
     >>> round(slope, 6), round(intercept, 6)
     (2.0, 1.0)
     """
-    slope, intercept = np.polyfit(np.concatenate(images), np.concatenate(truths), 1)
+    # sums over millions of values need more digits than single precision has
+    values, wanted = (np.concatenate(part).astype(np.float64) for part in (images, truths))
+    slope, intercept = np.polyfit(values, wanted, 1)
     return float(slope), float(intercept)
