@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bidsharmony.cli.listing import complain_of_machine
 from bidsharmony.cli.parser import EXIT_DONE, OneLineParser, positive_int
+from bidsharmony.network.recipe import RECIPES, Recipe
 
 
 def positive_float(text: str) -> float:
@@ -38,8 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--recipe',
-        choices=('individuals', 'one-individual'),
-        default='individuals',
+        choices=RECIPES,
+        default=Recipe.name,
         help='train on the label maps of ten individuals, or on the lower two thirds of one '
         "individual's T2-weighted volume (%(default)s)",
     )
@@ -51,18 +52,24 @@ def build_parser() -> argparse.ArgumentParser:
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
-        '--steps', type=positive_int, default=12000, help='optimiser steps (%(default)s)'
+        '--steps', type=positive_int, default=Recipe.steps, help='optimiser steps (%(default)s)'
     )
     length.add_argument(
-        '--hours', type=positive_float, default=0.0, help='train for so long instead of by steps'
+        '--hours',
+        type=positive_float,
+        default=Recipe.hours,
+        help='train for so long instead of by steps',
     )
     parser.add_argument(
         '--start-from', type=Path, help='weights to begin with instead of random ones'
     )
     parser.add_argument(
-        '--learning-rate', type=positive_float, default=1.5e-3, help='at its height (%(default)s)'
+        '--learning-rate',
+        type=positive_float,
+        default=Recipe.learning_rate,
+        help='at its height (%(default)s)',
     )
-    parser.add_argument('--seed', type=int, default=20261124, help='random seed (%(default)s)')
+    parser.add_argument('--seed', type=int, default=Recipe.seed, help='random seed (%(default)s)')
     parser.add_argument(
         '--every', type=positive_int, default=500, help='steps between validations (%(default)s)'
     )
@@ -104,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stderr)
     import torch
 
-    from bidsharmony.network.training import Recipe, train
+    from bidsharmony.network.training import train
 
     torch.set_num_threads(options.threads)
     try:

@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,9 @@ from tqdm import tqdm
 
 from bidsharmony.evaluation.fidelity import affine_fit, psnr, ssim
 from bidsharmony.evaluation.forest import eight_bits, gray_window, guess_scanners, slice_features
+from bidsharmony.network.loss import loss_of
 from bidsharmony.network.model import FACTS, WIDTHS, Harmonizer, encode_metadata
+from bidsharmony.network.recipe import Recipe
 from bidsharmony.network.weights import load_weights, save_weights
 from bidsharmony.numerics.marks import measured_marks
 from bidsharmony.physics.heads import Head, brain_positions, draw_slab, load_head
@@ -44,66 +45,7 @@ TRAINING = tuple(range(1, 11))  # individuals, by the number in the label map's 
 VALIDATION = (11, 12)
 TESTING = (13, 14, 15, 16, 17)
 METHODS = ('identity', 'bicubic', 'network')
-SHARPEST = 0.4  # cycles/mm: beyond it the canonical resolution leaves a tenth of the amplitude
-POWER_FLOOR = 1e-5  # squared canonical units: an amplitude of .003
 WARM_UP = 0.03  # of the training, over which the learning rate rises
-
-
-RECIPES = ('individuals', 'one-individual')
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained; written into its weights.
-
-    Attributes
-    ----------
-    name : str
-        One of `RECIPES`: whole-head label maps of ten individuals, or the T2-weighted volume of
-        one, as Wada et al. had (J Magn Reson Imaging 2024;60:510).
-    steps : int
-        Optimiser steps.
-    hours : float
-        If positive, the time that training takes instead; the learning rate then follows the
-        clock, and how many steps were made is written into the weights.
-    batch, patch : int
-        Slices a step (an even number: each is scanned on two scanners), pixels a side.
-    learning_rate : float
-        At its height; it rises over the first 3 % and falls along a cosine.
-    seed : int
-    missing : float
-        Chance that a scanner fact is hidden from the network in training.
-    average : float
-        Decay of the running average of weights that is kept.
-    consistency : float
-        Weight of the difference between the two scanners' outputs.
-    spectrum : float
-        Weight of the difference between the logarithms of output's and truth's power spectra.
-    squared : float
-        Weight of the squared error beside the absolute one.
-    repeat : float
-        Weight of the change when an output is harmonized again.
-    validation_slices : int
-        Of each validation individual, each on `VALIDATION_SCANNERS` scanners.
-    bfloat16 : bool
-        Compute convolutions in bfloat16, which pays on processors that have it.
-    """
-
-    name: str = 'individuals'
-    steps: int = 12000
-    hours: float = 0.0
-    batch: int = 8
-    patch: int = 128
-    learning_rate: float = 1.5e-3
-    seed: int = 20261124
-    missing: float = 0.2
-    average: float = 0.998
-    consistency: float = 0.5
-    spectrum: float = 0.0
-    squared: float = 1.0
-    repeat: float = 1.0
-    validation_slices: int = 4
-    bfloat16: bool = False
 
 
 VALIDATION_SCANNERS = 7
@@ -188,107 +130,8 @@ def twin_tensors(
     }
 
 
-def _gradient(images: Tensor) -> tuple[Tensor, Tensor]:
-    return images[..., 1:, :] - images[..., :-1, :], images[..., 1:] - images[..., :-1]
-
-
-def loss_of(model: Harmonizer, batch: dict[str, Tensor], recipe: Recipe) -> Tensor:
-    """Return the training loss.
-
-    Absolute and squared error, edges, ADC, gain, agreement of twins, repetition, and the error's
-    own estimate.
-
-    Parameters
-    ----------
-    model : Harmonizer
-    batch : dict
-        See `twin_tensors`; (B / 2, 2, ...).
-    recipe : Recipe
-    """
-    batch = {name: tensor.flatten(0, 1) for name, tensor in batch.items()}
-    if recipe.repeat:
-        batch = _with_repetition(model, batch, recipe)
-    images = batch['source'].contiguous(memory_format=torch.channels_last)
-    with torch.autocast('cpu', torch.bfloat16, enabled=recipe.bfloat16):
-        output = model(images, batch['condition'])
-    out, log_gain, log_error = (part.float() for part in output)
-    # (B, 2, H, W); the trace is darker than b=0 by this factor and shall count as much
-    channels = torch.tensor([1.0, 2.5])[:, None, None]
-    weight = (0.1 + 0.9 * batch['brain']) * channels
-    difference = out - batch['target']
-    error = difference.abs()
-    # clamped: a scan gone wrong must not outweigh all others
-    squares = error.clamp_max(1.0) ** 2
-    loss = (weight * error).mean() + recipe.squared * (weight * channels * squares).mean()
-    for edges in _gradient(difference):
-        w = weight[..., : edges.shape[-2], : edges.shape[-1]]
-        loss = loss + (w * edges.abs()).mean()
-    floor = 0.05  # canonical units: below it a logarithm only amplifies what noise is left
-    ours, truth = out.clamp_min(floor).log(), batch['target'].clamp_min(floor).log()
-    ratio = (ours[:, :1] - ours[:, 1:]) - (truth[:, :1] - truth[:, 1:])
-    loss = loss + 0.2 * (batch['brain'] * ratio.abs()).mean()
-    inside = (batch['head'] > 0.5) * (0.1 + 0.9 * batch['brain'])
-    loss = loss + 0.5 * (inside * (log_gain - batch['log_gain']).abs()).mean()
-    if recipe.consistency:
-        first, second = out[0::2], out[1::2]
-        # the repeated scan (the last) has its own target
-        apart = (weight[0::2] * (first - second).abs())[:-1]
-        loss = loss + recipe.consistency * apart.sum() / out[0::2].numel()
-    if recipe.spectrum:
-        window = batch['brain'] * hann_window(out.shape[-1])
-        apart = log_spectrum(out, window) - log_spectrum(batch['target'], window)
-        loss = loss + recipe.spectrum * apart.abs().mean()
-    # Laplace likelihood: the network says how far off it expects to be
-    expected = error.detach() * torch.exp(-log_error) + log_error
-    return loss + 0.02 * (weight * expected).mean()
-
-
-@lru_cache(maxsize=4)
-def hann_window(size: int) -> Tensor:
-    """Return a two-dimensional Hann window that is nowhere zero, (size, size)."""
-    line = torch.hann_window(size + 2, periodic=False)[1:-1]
-    return torch.outer(line, line)
-
-
-@lru_cache(maxsize=4)
-def _rings(size: int) -> tuple[Tensor, Tensor]:
-    """Return each frequency's ring and each ring's size, up to `SHARPEST` cycles a pixel."""
-    rows, columns = torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None]
-    ring = torch.round(torch.hypot(rows, columns) * size).long().flatten()
-    counts = torch.bincount(ring)
-    return ring, counts
-
-
-def log_spectrum(images: Tensor, window: Tensor) -> Tensor:
-    """Return the logarithm of windowed images' radial power spectra, at frequencies above 0.
-
-    A mean over all that could be under a blurred scan is smoother than any of it. What the
-    spectrum of the output misses against the truth's is how a scanner of low resolution still
-    shows through.
-
-    Parameters
-    ----------
-    images : (B, C, N, N)
-    window : (B, 1, N, N)
-
-    Returns
-    -------
-    (B, C, K)
-        Ring k holds k cycles over the image, up to `SHARPEST` cycles a pixel.
-    """
-    size = images.shape[-1]
-    weight = window.sum(dim=(2, 3), keepdim=True).clamp_min(1e-6)
-    mean = (images * window).sum(dim=(2, 3), keepdim=True) / weight
-    power = torch.fft.rfft2((images - mean) * window).abs().square().flatten(2)
-    ring, counts = _rings(size)
-    sums = torch.zeros(*power.shape[:2], len(counts)).index_add(2, ring, power)
-    # relative to what lies in the window; a floor keeps empty patches and far tails quiet
-    density = sums / counts / (window.square().sum(dim=(2, 3)) + 1e-6)[..., None]
-    return (density[..., 1 : int(SHARPEST * size) + 1] + POWER_FLOOR).log()
-
-
 @torch.no_grad()
-def _with_repetition(
+def with_repetition(
     model: Harmonizer, batch: dict[str, Tensor], recipe: Recipe
 ) -> dict[str, Tensor]:
     """Replace a batch's last scan by the network's own output, which shall come back unchanged."""
@@ -484,7 +327,10 @@ def train(
         began = time.monotonic()
         for group in optimiser.param_groups:
             group['lr'] = recipe.learning_rate * _rate(now.fraction(recipe))
-        loss = loss_of(model, next(loader), recipe)
+        batch = {name: tensor.flatten(0, 1) for name, tensor in next(loader).items()}
+        if recipe.repeat:
+            batch = with_repetition(model, batch, recipe)
+        loss = loss_of(model, batch, recipe)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

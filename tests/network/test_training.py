@@ -9,19 +9,18 @@ import pytest
 import torch
 
 from bidsharmony.cli.train import main
+from bidsharmony.network.loss import hann_window, log_spectrum, loss_of
 from bidsharmony.network.model import FACTS, N_CONDITIONS, Harmonizer
+from bidsharmony.network.recipe import Recipe
 from bidsharmony.network.training import (
-    Recipe,
     evaluate,
-    hann_window,
     load_individuals,
-    log_spectrum,
-    loss_of,
     train,
     training_heads,
     travelling_pairs,
     twin_tensors,
     validate,
+    with_repetition,
 )
 from bidsharmony.network.weights import load_weights
 from bidsharmony.physics.pairs import draw_twins
@@ -31,7 +30,7 @@ from bidsharmony.physics.tissue import TISSUE_NAMES
 from tests.physics.heads import ball
 
 SMALL = Recipe(steps=2, batch=2, patch=64, validation_slices=1)
-BARE = replace(SMALL, consistency=0.0, repeat=0.0)
+BARE = replace(SMALL, consistency=0.0, repeat=False)
 LABELS = {'white matter': 2, 'cortex': 3, 'cerebrospinal fluid': 24, 'bone': 515}
 
 
@@ -49,8 +48,7 @@ def anatomy(tmp_path_factory):
 
 
 def batch(twins, rng, recipe=SMALL):
-    tensors = twin_tensors(twins, recipe, rng)
-    return {name: tensor[None] for name, tensor in tensors.items()}
+    return twin_tensors(twins, recipe, rng)
 
 
 @pytest.fixture(scope='module')
@@ -76,7 +74,7 @@ def test_twins_that_disagree_cost(twins, rng):
     tensors = batch(twins, rng)
     two = {name: torch.cat([tensor, tensor]) for name, tensor in tensors.items()}
     model = Harmonizer((8, 8, 8))
-    agreeing = {**two, 'source': two['source'][:, :1].expand(-1, 2, -1, -1, -1)}
+    agreeing = {**two, 'source': two['source'][[0, 0, 2, 2]]}
     costs = [
         loss_of(model, part, replace(BARE, consistency=1.0)).item()
         - loss_of(model, part, BARE).item()
@@ -88,9 +86,14 @@ def test_twins_that_disagree_cost(twins, rng):
 
 def test_an_output_shall_come_back_unchanged(twins, rng):
     tensors = perfect(batch(twins, rng))
-    # without change in unit, repeating an untrained network scales the image down
-    costs = [loss_of(Harmonizer((8, 8, 8)), tensors, r).item() for r in (BARE, SMALL)]
-    assert costs[1] > costs[0] + 0.01
+    model = Harmonizer((8, 8, 8))
+    repeated = with_repetition(model, tensors, SMALL)
+    torch.testing.assert_close(repeated['source'][0], tensors['source'][0])
+    torch.testing.assert_close(repeated['target'][1], tensors['source'][1])
+    gain = torch.exp(repeated['log_gain'][1])
+    torch.testing.assert_close(gain * repeated['source'][1], repeated['target'][1])
+    # without the change in unit an untrained network scales it down
+    assert loss_of(model, repeated, BARE).item() > loss_of(model, tensors, BARE).item() + 0.01
 
 
 def test_patches_hold_brain_and_hide_facts(twins):
