@@ -20,6 +20,12 @@ from bidsharmony.physics.tissue import BRAIN_TISSUES, TISSUE_NAMES, tissue_codes
 PLANES = ('axial', 'coronal', 'sagittal')
 REACH = 6  # mm: sub-slices on either side of a slab's centre
 SUSCEPTIBILITY_STEP = 4  # mm
+_SURROUNDINGS = (
+    (0.0, 2.5, 'cerebrospinal fluid'),
+    (2.5, 7.5, 'bone'),
+    (7.5, 12.5, 'soft tissue'),
+    (12.5, 15.0, 'skin'),
+)  # mm from the brain
 # axes of a RAS volume as (slice, row, column); rows run along the phase-encode axis
 _PLANE_AXES = {'axial': (2, 1, 0), 'coronal': (1, 2, 0), 'sagittal': (0, 1, 2)}
 
@@ -102,6 +108,26 @@ def load_head(label_file: Path) -> Head:
     return Head(name, np.ascontiguousarray(tissue_codes(np.asarray(image.dataobj))))
 
 
+def surrounded(codes: np.ndarray, brain: np.ndarray) -> np.ndarray:
+    """Grow fluid, a skull and a scalp around a brain.
+
+    Parameters
+    ----------
+    codes : (I, J, K) uint8
+        At 1 mm; what lies outside the brain is overwritten up to 15 mm from it.
+    brain : (I, J, K) bool
+
+    Returns
+    -------
+    (I, J, K) uint8
+    """
+    out = codes.copy()
+    distance = ndimage.distance_transform_edt(~brain)
+    for low, high, tissue in _SURROUNDINGS:
+        out[(distance > low) & (distance <= high)] = TISSUE_NAMES.index(tissue)
+    return out
+
+
 def template_head(name: str, grey: np.ndarray, white: np.ndarray, brain: np.ndarray) -> Head:
     """Make a head from tissue-probability maps at 1 mm in RAS orientation.
 
@@ -122,16 +148,7 @@ def template_head(name: str, grey: np.ndarray, white: np.ndarray, brain: np.ndar
     winner = np.argmax(np.stack([grey * brain, white * brain, fluid]), axis=0)
     names = np.array([TISSUE_NAMES.index(n) for n in ('cortex', 'white matter', 'ventricle')])
     codes = np.where(brain, names[winner], 0).astype(np.uint8)
-    distance = ndimage.distance_transform_edt(~brain)
-    for low, high, tissue in (
-        (0, 2.5, 'cerebrospinal fluid'),
-        (2.5, 7.5, 'bone'),
-        (7.5, 12.5, 'soft tissue'),
-        (12.5, 15, 'skin'),
-    ):
-        shell = (distance > low) & (distance <= high)
-        codes[shell] = TISSUE_NAMES.index(tissue)
-    return Head(name, codes)
+    return Head(name, surrounded(codes, brain))
 
 
 def warped_head(head: Head, name: str, rng: np.random.Generator, amplitude: float = 2.0) -> Head:

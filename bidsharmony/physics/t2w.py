@@ -16,7 +16,7 @@ from scipy import ndimage
 from skimage.filters import threshold_multiotsu
 
 from bidsharmony.numerics.grids import resample_to_shape
-from bidsharmony.physics.heads import Head
+from bidsharmony.physics.heads import Head, surrounded
 from bidsharmony.physics.tissue import TISSUE_NAMES
 
 PARTS = ('all', 'inferior', 'superior')
@@ -27,12 +27,6 @@ DEEP = 30.0  # mm below the brain's surface, from where a cavity is a ventricle
 NEIGHBOURS = 6.0  # weight of the neighbourhood's classes against the voxel's own intensity
 ROUNDS = 8  # of fitting classes; the tissues' means then move by less than half a grey level each
 _SEED_SIZE = 200_000  # voxels that seed the classes
-_SURROUNDINGS = (
-    (0.0, 2.5, 'cerebrospinal fluid'),
-    (2.5, 7.5, 'bone'),
-    (7.5, 12.5, 'soft tissue'),
-    (12.5, 15.0, 'skin'),
-)  # mm from the brain
 
 
 def t2w_head(path: Path, part: str = 'all') -> Head:
@@ -190,26 +184,6 @@ def texture_of(intensity: np.ndarray, codes: np.ndarray, brain: np.ndarray) -> n
         ratio = np.clip(ratio, *TEXTURE_RANGE)
         out[where] = ratio / ratio.mean()
     return np.clip(out, *TEXTURE_RANGE).astype(np.float16)
-
-
-def surrounded(codes: np.ndarray, brain: np.ndarray) -> np.ndarray:
-    """Grow fluid, a skull and a scalp around a brain.
-
-    Parameters
-    ----------
-    codes : (I, J, K) uint8
-        At 1 mm; what lies outside the brain is overwritten up to 15 mm from it.
-    brain : (I, J, K) bool
-
-    Returns
-    -------
-    (I, J, K) uint8
-    """
-    out = codes.copy()
-    distance = ndimage.distance_transform_edt(~brain)
-    for low, high, tissue in _SURROUNDINGS:
-        out[(distance > low) & (distance <= high)] = TISSUE_NAMES.index(tissue)
-    return out
 
 
 def _one_mm(data: np.ndarray, zooms: tuple[float, ...]) -> np.ndarray:
