@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
     import numpy as np
 
 # Set before numpy is first imported: results and timing must not depend on the machine.
@@ -30,6 +35,21 @@ SEED = 20240512
 def repository() -> Path:
     """Return the root of the repository."""
     return ROOT
+
+
+@pytest.fixture(scope='session')
+def benchmark_script() -> Callable[[str], ModuleType]:
+    """Return what imports a script of `benchmarks/`, as they import one another: by bare name."""
+
+    def load(name: str) -> ModuleType:
+        folder = str(ROOT / 'benchmarks')
+        sys.path.insert(0, folder)
+        try:
+            return importlib.import_module(name)
+        finally:
+            sys.path.remove(folder)
+
+    return load
 
 
 @pytest.fixture(scope='session')

@@ -19,15 +19,9 @@ NEAR = 0.07  # nRMSE of a real scan that came back, beside its noise
 
 
 @pytest.fixture(scope='module')
-def bench(repository):
+def bench(benchmark_script):
     """Return the script as a module."""
-    folder = str(repository / 'benchmarks')
-    sys.path.insert(0, folder)
-    try:
-        import fidelity
-    finally:
-        sys.path.remove(folder)
-    return fidelity
+    return benchmark_script('fidelity')
 
 
 @pytest.fixture(scope='module')

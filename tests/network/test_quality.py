@@ -1,7 +1,6 @@
 """The benchmark knows a perfect harmonization from none, and the shipped network from the scan."""
 
 import json
-import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -43,17 +42,11 @@ WEIGHTS = SimpleNamespace(
 
 
 @pytest.fixture(scope='module')
-def bench(repository):
-    """Return the scripts of the benchmark, which import one another by their bare names."""
-    folder = str(repository / 'benchmarks')
-    sys.path.insert(0, folder)
-    try:
-        import cohort
-        import measures
-        import quality
-    finally:
-        sys.path.remove(folder)
-    return SimpleNamespace(cohort=cohort, measures=measures, quality=quality)
+def bench(benchmark_script):
+    """Return the scripts of the benchmark."""
+    return SimpleNamespace(
+        **{name: benchmark_script(name) for name in ('cohort', 'measures', 'quality')}
+    )
 
 
 @pytest.fixture(scope='module')

@@ -1,7 +1,6 @@
 """The restoration benchmark knows a perfect restoration from none, and coarse from fine."""
 
 import json
-import sys
 from types import SimpleNamespace
 
 import nibabel as nib
@@ -30,15 +29,9 @@ WEIGHTS = SimpleNamespace(
 
 
 @pytest.fixture(scope='module')
-def bench(repository):
+def bench(benchmark_script):
     """Return the script of the benchmark."""
-    folder = str(repository / 'benchmarks')
-    sys.path.insert(0, folder)
-    try:
-        import restoration
-    finally:
-        sys.path.remove(folder)
-    return restoration
+    return benchmark_script('restoration')
 
 
 @pytest.fixture(scope='module')
