@@ -11,7 +11,8 @@ import numpy as np
 
 from bidsharmony.bids.vendor import Acquisition, vendor_sidecar
 from bidsharmony.physics.heads import Head, template_head, warped_head
-from bidsharmony.physics.scanner import KSpace, Protocol
+from bidsharmony.physics.protocol import Protocol
+from bidsharmony.physics.scanner import KSpace
 from bidsharmony.physics.signal import Contrast
 from bidsharmony.physics.tissue import TISSUE_NAMES
 

@@ -5,16 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bidsharmony.physics.scanner import (
-    FWHM_PER_SD,
+from bidsharmony.physics.protocol import (
     HELD_OUT,
-    KSpace,
     Protocol,
-    acquire,
     beyond_scanners,
-    blur,
     draw_protocol,
     held_out_scanners,
+)
+from bidsharmony.physics.scanner import (
+    FWHM_PER_SD,
+    KSpace,
+    acquire,
+    blur,
     slice_profile,
     window_1d,
 )
