@@ -34,7 +34,8 @@ from bidsharmony.physics.pairs import (
     scan,
     to_grid,
 )
-from bidsharmony.physics.scanner import Protocol, blur, held_out_scanners
+from bidsharmony.physics.protocol import Protocol, held_out_scanners
+from bidsharmony.physics.scanner import blur
 from bidsharmony.physics.signal import CANONICAL_B_VALUE, CANONICAL_CONTRAST, nominal_table
 from bidsharmony.physics.t2w import t2w_head
 from bidsharmony.viz.figure import (
@@ -69,8 +70,9 @@ def coarser(factor: float) -> Protocol:
         CANONICAL_CONTRAST,
         b_value=CANONICAL_B_VALUE,
         pixel=factor,
-        thickness=CANONICAL_THICKNESS,
-        spacing=CANONICAL_THICKNESS,
+        # thin slices without a gap add up to the canonical profile: nothing is lost through plane
+        thickness=1.0,
+        spacing=1.0,
         readout_decay=0.0,
         snr=NOISELESS,
     )
@@ -115,10 +117,7 @@ def degraded(head: Head, degradation: str, slices: int, seed: int) -> list[Pair]
             lesion_chance=0,
             position=int(position),
         )
-        nothing = np.zeros_like(slab.density_texture)
-        slab = replace(
-            slab, density_texture=nothing, t2_texture=nothing, diffusivity_texture=nothing
-        )
+        slab = replace(slab, textures=None)
         for s, protocol in enumerate(protocols):
             pairs.append(
                 scan(

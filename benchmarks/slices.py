@@ -1,6 +1,6 @@
 """Measure, on simulated brains without noise, how near averaged slices come to thick ones.
 
-For every protocol: the root mean square difference from slices of the canonical thickness, over
+For every protocol: the root mean square difference from slices of the canonical profile, over
 their mean, as acquired and after `numerics.slices`. This is the table of docs/limits.rst.
 """
 
@@ -12,14 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from bidsharmony.numerics.slices import throughplane_kernel
+from bidsharmony.numerics.slices import FWHM_PER_SD, throughplane_kernel
 from bidsharmony.physics.heads import load_head
 from bidsharmony.physics.pairs import CANONICAL_THICKNESS
 from bidsharmony.physics.signal import CANONICAL_CONTRAST, tissue_signal, varied_table
 from bidsharmony.physics.tissue import TISSUES
 
 TEST = range(13, 18)
-PROTOCOLS = ((1, 1), (2, 2), (2.5, 2.5), (3, 3), (3, 3.9), (4, 5.2), (6, 6))  # thickness, distance
+# thickness, distance
+PROTOCOLS = (
+    *((1, 1), (2, 2), (2.5, 2.5), (2.5, 3), (3, 3), (3, 3.6)),
+    *((4, 4), (4, 5.2), (5, 5), (6, 6), (6, 7.2)),
+)
 STEP = 7.3  # mm between the slices compared
 MARGIN = 20.0  # mm at either end that no slice is taken from
 SMALLEST = 2000  # mm2 of brain
@@ -38,6 +42,14 @@ class Stack:
         low, high = (self._up_to(centre + side * thickness / 2) for side in (-1, 1))
         return (high - low) / thickness
 
+    def canonical(self, centre: float) -> np.ndarray:
+        """Average under the canonical profile, (I, J)."""
+        steps = np.arange(-3, 3.01, 0.1)  # standard deviations
+        weights = np.exp(-(steps**2) / 2)
+        sd = CANONICAL_THICKNESS / FWHM_PER_SD
+        planes = [self.slice(0.1 * sd, centre + step * sd) for step in steps]
+        return np.tensordot(weights / weights.sum(), planes, axes=(0, 0))
+
     def _up_to(self, height: float) -> np.ndarray:
         whole = int(height)
         part = height - whole
@@ -49,10 +61,10 @@ def differences(codes: np.ndarray, signal: np.ndarray) -> np.ndarray:
     image, brain = Stack(signal[codes]), Stack(BRAIN[codes])
     squares, total, count = np.zeros((len(PROTOCOLS), 2)), 0.0, 0
     for centre in np.arange(MARGIN, codes.shape[2] - MARGIN, STEP):
-        mask = brain.slice(CANONICAL_THICKNESS, centre) > 0.5
+        mask = brain.canonical(centre) > 0.5
         if mask.sum() < SMALLEST:
             continue
-        truth = image.slice(CANONICAL_THICKNESS, centre)[mask]
+        truth = image.canonical(centre)[mask]
         total, count = total + truth.sum(), count + truth.size
         for row, (thickness, spacing) in enumerate(PROTOCOLS):
             kernel = throughplane_kernel(thickness, spacing, CANONICAL_THICKNESS)

@@ -46,13 +46,29 @@ def robust_scale(b0: np.ndarray, trace: np.ndarray, mask: np.ndarray) -> float:
     if not mask.any():
         raise ValueError('the mask is empty')
     signal, weighted = (np.asarray(image, np.float64)[mask] for image in (b0, trace))
-    tissue = (signal > 0) & (weighted > signal * np.exp(-B_CANONICAL * FLUID_ADC))
-    signal = signal[tissue] if tissue.any() else signal
-    low, high = np.percentile(signal, (5, 95))
-    scale = float(np.mean(signal, where=~((signal < low) | (signal > high))))
+    scale = float(np.mean(signal, where=trimmed_tissue(signal, weighted)))
     if not (np.isfinite(scale) and scale > 0):
         raise ValueError(f'the mean b=0 signal in the mask is {scale:g}, not positive')
     return scale
+
+
+def trimmed_tissue(signal: np.ndarray, weighted: np.ndarray) -> np.ndarray:
+    """Choose the tissue among b=0 values, less a twentieth at either end (`robust_scale`).
+
+    Parameters
+    ----------
+    signal, weighted : (n,) float
+        b=0 and trace at b=1000.
+
+    Returns
+    -------
+    (n,) bool
+    """
+    tissue = (signal > 0) & (weighted > signal * np.exp(-B_CANONICAL * FLUID_ADC))
+    if not tissue.any():
+        tissue = np.ones(tissue.shape, bool)
+    low, high = np.percentile(signal[tissue], (5, 95))
+    return tissue & ~((signal < low) | (signal > high))
 
 
 def noise_sigma(image: np.ndarray, mask: np.ndarray, axis: int, stride: int = 1) -> float:

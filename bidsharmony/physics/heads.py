@@ -11,15 +11,24 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from bidsharmony.physics.fields import smooth_field
+from bidsharmony.numerics.intensity import trimmed_tissue
+from bidsharmony.physics.fields import Texture, draw_textures, smooth_field
 from bidsharmony.physics.lesions import Lesion, draw_lesion
-from bidsharmony.physics.scanner import slice_profile
-from bidsharmony.physics.signal import Contrast, TissueTable, tissue_signal
+from bidsharmony.physics.scanner import blur, slice_profile
+from bidsharmony.physics.signal import (
+    CANONICAL_B_VALUE,
+    CANONICAL_CONTRAST,
+    Contrast,
+    TissueTable,
+    nominal_table,
+    tissue_signal,
+)
 from bidsharmony.physics.tissue import BRAIN_TISSUES, TISSUE_NAMES, tissue_codes
 
 PLANES = ('axial', 'coronal', 'sagittal')
 REACH = 6  # mm: sub-slices on either side of a slab's centre
 SUSCEPTIBILITY_STEP = 4  # mm
+SHARES_STEP = 6  # mm between the slices that a head's scale is read from
 _SURROUNDINGS = (
     (0.0, 2.5, 'cerebrospinal fluid'),
     (2.5, 7.5, 'bone'),
@@ -67,10 +76,47 @@ class Head:
         return np.minimum(field / peak, 1.0) if peak > 0 else field
 
     @cached_property
-    def brain_counts(self) -> np.ndarray:
-        """Voxels of each brain tissue; (T,) int, zero outside the brain."""
-        counts = np.bincount(self.codes.ravel(), minlength=len(TISSUE_NAMES))
-        return np.where(BRAIN_TISSUES, counts, 0)
+    def _shares(self) -> dict[tuple[bytes, float], np.ndarray]:
+        return {}
+
+    def tissue_shares(self, profile: np.ndarray, fwhm: float) -> np.ndarray:
+        """Return each tissue's share of what `robust_scale` averages at a resolution; (T,) float.
+
+        Fluid has one too: cortex is thin, and what is taken for tissue holds some of its fluid.
+
+        Parameters
+        ----------
+        profile : (2 REACH + 1,) float
+            Slice profile.
+        fwhm : float
+            In-plane resolution, mm.
+        """
+        key = (np.asarray(profile, np.float32).tobytes(), fwhm)
+        if key not in self._shares:
+            self._shares[key] = self._measure_shares(profile, fwhm)
+        return self._shares[key]
+
+    def _measure_shares(self, profile: np.ndarray, fwhm: float) -> np.ndarray:
+        table, b_values = nominal_table(), (0.0, CANONICAL_B_VALUE)
+        slabs = [
+            Slab(np.moveaxis(self.codes[..., z - REACH : z + REACH + 1], -1, 0))
+            for z in brain_positions(self)[::SHARES_STEP]
+        ]
+        images = [
+            blur(s.images(table, CANONICAL_CONTRAST, b_values, profile), fwhm) for s in slabs
+        ]
+        masks = [slab.brain(profile) > 0.5 for slab in slabs]
+        inside = [image[:, mask] for image, mask in zip(images, masks, strict=True)]
+        kept = trimmed_tissue(*np.concatenate(inside, axis=1))
+        total, first = np.zeros(len(TISSUE_NAMES)), 0
+        for slab, mask in zip(slabs, masks, strict=True):
+            count = np.count_nonzero(mask)
+            chosen = np.zeros(mask.shape, np.float32)
+            chosen[mask] = kept[first : first + count]
+            first += count
+            # a blurred pixel is made of its neighbours' tissue
+            total += slab.fractions(profile) @ blur(chosen, fwhm).ravel()
+        return total / total.sum()
 
     @cached_property
     def brain_areas(self) -> dict[str, np.ndarray]:
@@ -172,8 +218,9 @@ class Slab:
     codes : (P, F, F) uint8
         Sub-slices 1 mm apart about the slice's centre, warped in plane; F is the field of view in
         mm.
-    density_texture, t2_texture, diffusivity_texture : (F, F) float32
-        Relative variation of proton density, 1/T2 and diffusivity within tissue.
+    textures : three Texture, optional
+        Relative variation of proton density, 1/T2 and diffusivity within tissue. A thick slice
+        averages over it, as it does over everything.
     lesions : tuple of Lesion
     grain : (P, F, F) float32, optional
         Factor on the signal: what a head's real texture says (`Head.texture`).
@@ -182,9 +229,7 @@ class Slab:
     """
 
     codes: np.ndarray
-    density_texture: np.ndarray
-    t2_texture: np.ndarray
-    diffusivity_texture: np.ndarray
+    textures: tuple[Texture, Texture, Texture] | None = None
     lesions: tuple[Lesion, ...] = ()
     grain: np.ndarray | None = None
     squeeze: np.ndarray | None = None
@@ -249,10 +294,15 @@ class Slab:
         mean, rated, *means = self.mean(profile, base, base * rate, *signals)
         safe = np.maximum(mean, 1e-6)
         te_rate = contrast.echo_time * rated / safe
-        log_b0 = -te_rate * self.t2_texture
+        density, t2, diffusivity = (
+            (np.zeros_like(safe),) * 3
+            if self.textures is None
+            else (texture.under(profile) for texture in self.textures)
+        )
+        log_b0 = -te_rate * t2
         for lesion in self.lesions:
             log_b0 = log_b0 + te_rate * (1 - 1 / lesion.t2_scale) * lesion.weight
-        factor = 1 + self.density_texture
+        factor = 1 + density
         if self.grain is not None:
             factor = factor * np.tensordot(profile.astype(np.float32), self.grain, axes=(0, 0))
         out = []
@@ -260,7 +310,7 @@ class Slab:
             log_signal = log_b0
             if b_value > 0:
                 attenuation = np.log(safe / np.maximum(image, 1e-6))
-                log_signal = log_signal - attenuation * self.diffusivity_texture
+                log_signal = log_signal - attenuation * diffusivity
                 for lesion in self.lesions:
                     log_signal = (
                         log_signal + attenuation * (1 - lesion.diffusivity_scale) * lesion.weight
@@ -369,7 +419,7 @@ def draw_slab(
     if head.texture is not None:
         grain = gather(np.transpose(head.texture, axes)).astype(np.float32)
         grain[:, outside] = 1
-    slab = Slab(codes, *_textures(fov, rng), grain=grain, squeeze=squeeze)
+    slab = Slab(codes, draw_textures(fov, REACH, rng), grain=grain, squeeze=squeeze)
     tissue = BRAIN_TISSUES[codes[REACH]].astype(np.float32)
     if rng.random() < lesion_chance and tissue.any():
         lesions = tuple(draw_lesion(tissue, rng) for _ in range(rng.integers(1, 4)))
@@ -409,19 +459,3 @@ def _pose(brain: np.ndarray, fov: int, rng: np.random.Generator) -> tuple[np.nda
     rows = rows + warp * smooth_field((fov, fov), 32, rng, order=3)
     columns = columns + warp * smooth_field((fov, fov), 32, rng, order=3)
     return rows, columns
-
-
-def _textures(fov: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw density, relaxation and diffusivity textures over fine and coarse scales."""
-    shape = (fov, fov)
-
-    def texture(amplitude: float) -> np.ndarray:
-        fine = smooth_field(shape, rng.uniform(2, 5), rng)
-        coarse = smooth_field(shape, rng.uniform(12, 40), rng)
-        return np.clip(amplitude * (fine + coarse), -0.3, 0.3).astype(np.float32)
-
-    return (
-        texture(rng.uniform(0, 0.02)),
-        texture(rng.uniform(0, 0.04)),
-        texture(rng.uniform(0, 0.06)),
-    )

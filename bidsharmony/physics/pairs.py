@@ -10,10 +10,11 @@ import numpy as np
 from bidsharmony.numerics.grids import resample_to_shape
 from bidsharmony.numerics.intensity import FLUID_ADC
 from bidsharmony.numerics.marks import measured_marks
-from bidsharmony.numerics.slices import throughplane_kernel
+from bidsharmony.numerics.slices import FWHM_PER_SD, throughplane_kernel
 from bidsharmony.physics.fields import smooth_field
-from bidsharmony.physics.heads import PLANES, Head, Slab, draw_slab, profile_weights
-from bidsharmony.physics.scanner import KSpace, Protocol, acquire, blur, draw_protocol
+from bidsharmony.physics.heads import PLANES, REACH, Head, Slab, draw_slab, profile_weights
+from bidsharmony.physics.protocol import Protocol, draw_protocol
+from bidsharmony.physics.scanner import KSpace, acquire, blur
 from bidsharmony.physics.signal import (
     CANONICAL_B_VALUE,
     CANONICAL_CONTRAST,
@@ -24,14 +25,17 @@ from bidsharmony.physics.signal import (
 from bidsharmony.physics.tissue import TISSUE_NAMES, TISSUES
 
 CANONICAL_FWHM = 2.0  # mm in plane: the resolution of the truth
-CANONICAL_THICKNESS = 5.0  # mm, full width at half maximum: the truth's slice profile
+#: mm, full width at half maximum of the truth's slice profile, a Gaussian. It is the narrowest
+#: that slices of 6 mm, the thickest in common use, are no wider than: its variance is that of
+#: their box.
+CANONICAL_THICKNESS = 4.0
 GRID_SPACING = 1.0  # mm in plane: the grid the network works on
 #: tissues of the brain that are neither fluid nor blood
 SOLID = np.array([t.brain and t.diffusivity < FLUID_ADC for t in TISSUES.values()])
 _WHITE_MATTER = TISSUE_NAMES.index('white matter')
 #: Mean b=0 of a person's brain tissue in canonical images: their unit. White matter is then about
 #: 1; what differs between persons in scale alone cannot be seen by MRI.
-CANONICAL_TISSUE_MEAN = 1.135
+CANONICAL_TISSUE_MEAN = 1.17
 ALREADY_CANONICAL = 0.06  # fraction of the drawn pairs
 WARPED = 0.3  # fraction of the slabs that susceptibility shifts
 CANONICAL_METADATA = {
@@ -95,7 +99,7 @@ def to_grid(images: np.ndarray, size: int, order: int = 3) -> np.ndarray:
 
 
 def brain_scale(head: Head, signal: np.ndarray) -> float:
-    """Return the mean signal of a brain's tissue without fluid and blood, as `robust_scale` does.
+    """Return the mean signal of a brain's tissue, as `robust_scale` finds it in the truth.
 
     Parameters
     ----------
@@ -103,7 +107,7 @@ def brain_scale(head: Head, signal: np.ndarray) -> float:
     signal : (T,) float
         Of each tissue.
     """
-    return float(np.average(signal, weights=head.brain_counts * SOLID))
+    return float(head.tissue_shares(canonical_profile(), CANONICAL_FWHM) @ signal)
 
 
 def trace_at_canonical_b(b0: np.ndarray, weighted: np.ndarray, b_value: float) -> np.ndarray:
@@ -135,8 +139,10 @@ def canonical_images(head: Head, slab: Slab, table: TissueTable) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def canonical_profile() -> np.ndarray:
-    """Return the canonical slice profile as weights of sub-slices."""
-    return profile_weights(CANONICAL_THICKNESS, np.ones(1), CANONICAL_THICKNESS)
+    """Return the canonical slice profile, a Gaussian, as weights of sub-slices."""
+    offsets = np.arange(-REACH, REACH + 1)
+    profile = np.exp(-((offsets * FWHM_PER_SD / CANONICAL_THICKNESS) ** 2) / 2)
+    return (profile / profile.sum()).astype(np.float32)
 
 
 def scan(
@@ -150,8 +156,8 @@ def scan(
 ) -> Pair:
     """Scan a slab with a protocol and set it beside the canonical truth.
 
-    Slices thinner than the canonical one are averaged through the plane as inference does before
-    the network (`numerics.slices`): their profile widens and their noise falls.
+    Slices are averaged towards the canonical profile as inference does before the network
+    (`numerics.slices`): their profile widens and their noise falls.
 
     Parameters
     ----------

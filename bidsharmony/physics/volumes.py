@@ -25,7 +25,8 @@ from bidsharmony.physics.pairs import (
     to_grid,
 )
 from bidsharmony.physics.phantom import PhantomScanner
-from bidsharmony.physics.scanner import KSpace, Protocol, acquire, blur
+from bidsharmony.physics.protocol import Protocol
+from bidsharmony.physics.scanner import KSpace, acquire, blur
 from bidsharmony.physics.signal import (
     CANONICAL_B_VALUE,
     TissueTable,
@@ -168,8 +169,7 @@ def cut_slab(head: Head, position: float, fov: int, warp_mm: float = 0.0) -> Cut
     if head.texture is not None:
         grain = np.moveaxis(head.texture[whole[0], whole[1]][..., inside_planes], -1, 0)
         grain = np.where(outside, 1, grain).astype(np.float32)
-    zero = np.zeros((fov, fov), np.float32)
-    slab = Slab(codes, zero, zero, zero, grain=grain, squeeze=squeeze)
+    slab = Slab(codes, grain=grain, squeeze=squeeze)
     middle = (np.array(head.codes.shape) - 1) / 2
     x, y = index[0] - middle[0], index[1] - middle[1]
     return Cut(slab, x.astype(np.float32), y.astype(np.float32), planes - middle[2], shift)

@@ -107,7 +107,7 @@ def test_truth_lies_beside_every_run(dataset):
     assert rows[1:] == [f'{i}\t{name}' for i, name in enumerate(TISSUE_NAMES)]
     canonical = json.loads((truth / 'desc-truth_dwiref.json').read_text())
     assert canonical['CanonicalResolutionFWHM'] == 2.0
-    assert canonical['CanonicalSliceProfileFWHM'] == 5.0
+    assert canonical['CanonicalSliceProfileFWHM'] == 4.0
 
 
 def test_lesions_take_their_kinds_in_turn(dataset):
