@@ -30,17 +30,15 @@ from scipy import ndimage
 
 from bidsharmony.bids import collect_dwi
 from bidsharmony.evaluation.features import audit_arrays
-from bidsharmony.evaluation.forward import (
+from bidsharmony.evaluation.forward import Consistency, beyond_band, forward_consistency
+from bidsharmony.evaluation.lesions import RULES, dice, segment
+from bidsharmony.evaluation.structures import (
     STRUCTURE_AREA,
     STRUCTURE_CONTRAST,
-    Consistency,
-    beyond_band,
     edge_profile,
-    forward_consistency,
     overshoot,
     structures,
 )
-from bidsharmony.evaluation.lesions import RULES, dice, segment
 from bidsharmony.interfaces.bias import estimate_bias
 from bidsharmony.interfaces.inputs import check_run
 from bidsharmony.interfaces.qc import rounded

@@ -5,15 +5,12 @@ import pytest
 from scipy import ndimage
 
 from bidsharmony.evaluation.forward import (
-    PROFILE,
     beyond_band,
     degrade,
-    edge_profile,
     forward_consistency,
-    overshoot,
     residual_spectrum,
-    structures,
 )
+from bidsharmony.evaluation.structures import PROFILE, edge_profile, overshoot, structures
 
 SIDE, SLICES, FACTOR = 180, 6, 3  # mm, and 1 mm pixels on a 3 mm grid
 SD_PER_FWHM = 1 / 2.354820
