@@ -168,8 +168,8 @@ def qc(
         'network': {
             'weights_sha256': 'ab12' * 16,
             'canonical_fwhm_mm': 2.0,
-            'canonical_profile_mm': 5.0,
-            'thickness_mm': {'before': 2.2, 'after': 5.0},
+            'canonical_profile_mm': 4.0,
+            'thickness_mm': {'before': 2.2, 'after': 4.0},
             'measured': {
                 'MeasuredNoiseB0': -1.5,
                 'MeasuredNoiseTrace': -1.6,

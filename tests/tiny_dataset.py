@@ -99,6 +99,6 @@ def write_weights(path: Path) -> Path:
     from bidsharmony.network.weights import save_weights
 
     torch.manual_seed(0)
-    recipe = {'widths': [8, 8, 8], 'fwhm_mm': 2.0, 'thickness_mm': 5.0, 'spacing_mm': 4.0}
+    recipe = {'widths': [8, 8, 8], 'fwhm_mm': 2.0, 'thickness_mm': 4.0, 'spacing_mm': 4.0}
     save_weights(Harmonizer((8, 8, 8)), path, recipe)
     return path

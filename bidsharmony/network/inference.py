@@ -16,7 +16,7 @@ from bidsharmony.network.model import STRIDE, encode_metadata
 from bidsharmony.network.weights import Weights, load_weights
 from bidsharmony.numerics.grids import inplane_grid, resample_to_shape
 from bidsharmony.numerics.marks import measured_marks
-from bidsharmony.numerics.slices import through_plane, throughplane_kernel
+from bidsharmony.numerics.slices import FWHM_PER_SD, through_plane, throughplane_kernel
 
 #: What the canonical images are, in sidecar keys (s, T, s/mm2).
 CANONICAL = {
@@ -26,7 +26,6 @@ CANONICAL = {
     'BValue': 1000.0,
 }
 GAIN_FWHM = 4.0  # mm: of the contrast that the gain was trained on (physics.pairs)
-FWHM_PER_SD = 2 * np.sqrt(2 * np.log(2))
 TOUCHING = 1.05  # slices are at most this many times as thick as they are far apart
 SHOWS_BRAIN = 0.25  # of the largest slice's brain: slices that noise and sharpness are read from
 _SLICES_AT_ONCE = 4
@@ -88,7 +87,7 @@ def harmonize_summary(
 ) -> Canonical:
     """Harmonize a run's mean b=0 and trace image.
 
-    Slices thinner than the canonical ones are averaged with their neighbours before the network
+    Slices are averaged with their neighbours towards the canonical profile before the network
     sees them: how thick slices are, and how far apart, is part of a scanner's signature.
 
     Parameters
@@ -140,13 +139,16 @@ def harmonize_summary(
     shape, grid_affine = inplane_grid(images[0].shape, ras_affine, ras_axis, network.spacing_mm)
     spacing = float(np.linalg.norm(ras_affine[:3, ras_axis]))
     profile, acquired = network.thickness_mm, slice_thickness(metadata, spacing)
-    kernel = throughplane_kernel(acquired, spacing, profile)
+    kernel = np.ones(1)
+    if not _has_profile(metadata, profile):
+        kernel = throughplane_kernel(acquired, spacing, profile)
     thick = [through_plane(image / scale, ras_axis, kernel) for image in images]
     # cubic interpolation as in training (physics.pairs.to_grid); its undershoot is cut off
     fine = np.stack([np.maximum(resample_to_shape(i, shape, order=3), 0) for i in thick])
+    layout = (ras_axis, *_ROWS_COLUMNS[ras_axis])
     marks = _marks(
-        np.moveaxis(fine, ras_axis + 1, 0),
-        None if mask is None else np.moveaxis(apply_orientation(mask, to_ras), ras_axis, 0),
+        fine.transpose(layout[0] + 1, 0, layout[1] + 1, layout[2] + 1),
+        None if mask is None else apply_orientation(mask, to_ras).transpose(layout),
     )
     out, log_gain, error = _run(network, fine, ras_axis, {**metadata, **marks}, threads)
     pixels = np.linalg.norm(grid_affine[:3, :3], axis=0)
@@ -193,6 +195,12 @@ def slice_thickness(metadata: Mapping[str, object], spacing: float) -> float:
         if 0 < stated <= TOUCHING * spacing or (averaged and 0 < stated < np.inf):
             return float(stated)
     return float(spacing)
+
+
+def _has_profile(metadata: Mapping[str, object], profile: float) -> bool:
+    """Tell whether slices were averaged to the canonical profile already."""
+    averaged = metadata.get('CanonicalSliceProfileFWHM')
+    return isinstance(averaged, int | float) and averaged >= profile
 
 
 def _marks(slices: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:

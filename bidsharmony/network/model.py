@@ -6,7 +6,10 @@
     facts and marks (B, 2 C) ── FiLM ─────┤
                                           └── resolution: residual r (B, 2, H, W)
 
-    harmonized = exp(g) * input + r
+    harmonized = L(exp(g) * input + r)
+
+L passes what the canonical resolution can hold and nothing finer (`band_limit`): no scan keeps
+detail or noise there by which it could be told.
 
 The gain is one field for both images, as the physics wants: it changes contrast and leaves the
 ratio of trace to b=0, hence the ADC, alone. All that is not a shared gain (blur, noise, kurtosis)
@@ -16,8 +19,10 @@ is left to the residual. Either part can be switched off and measured.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -35,11 +40,27 @@ CONDITIONS = (
     ('MeasuredNoiseTrace', -2.3, 0.5),
     ('MeasuredSlopeB0', -7.0, 2.5),
     ('MeasuredSlopeTrace', -6.0, 3.0),
+    # log10 of power along rows (R) and columns (C), by lower end of the band in cycles per 100 mm
+    *(
+        (f'MeasuredPower{image}{axis}{low:02d}', centre, spread)
+        for image, centres in (
+            ('B0', (-0.9, -1.7, -2.8, -4.0, -4.9, -5.6)),
+            ('Trace', (-0.9, -1.5, -2.4, -3.3, -4.0, -4.9)),
+        )
+        for axis in ('Rows', 'Columns')
+        for low, centre, spread in zip(
+            (8, 13, 18, 23, 29, 36), centres, (0.4, 0.8, 1.2, 1.3, 1.4, 1.2), strict=True
+        )
+    ),
 )
 FACTS = tuple(key for key, *_ in CONDITIONS[:6])  # the sidecar's
 N_CONDITIONS = 2 * len(CONDITIONS)
 WIDTHS = (48, 80, 112)  # features at 2, 4 and 8 mm
 STRIDE = 8  # height and width must be multiples of it
+#: cycles/pixel between which what leaves the network falls to nothing: at the upper a Gaussian of
+#: 2 mm has .05 of its amplitude left
+PASSED, STOPPED = 0.32, 0.47
+_TAPS = 12  # pixels on either side that the limit reaches
 
 
 def encode_metadata(metadata: Mapping[str, object]) -> Tensor:
@@ -57,8 +78,9 @@ def encode_metadata(metadata: Mapping[str, object]) -> Tensor:
 
     Examples
     --------
-    >>> encode_metadata({'MagneticFieldStrength': 1.5})[[0, 1, 10, 11]].tolist()
-    [-1.0, 0.0, 0.0, 1.0]
+    >>> encoded = encode_metadata({'MagneticFieldStrength': 1.5})
+    >>> encoded[:2].tolist(), encoded[len(CONDITIONS) :][:2].tolist()
+    ([-1.0, 0.0], [0.0, 1.0])
     """
     values = torch.zeros(len(CONDITIONS))
     missing = torch.ones(len(CONDITIONS))
@@ -70,6 +92,39 @@ def encode_metadata(metadata: Mapping[str, object]) -> Tensor:
                 # a typing error in a sidecar must not drive the network out of its range
                 values[i], missing[i] = min(max(standard, -4.0), 4.0), 0.0
     return torch.cat([values, missing])
+
+
+def band_limit(n: int) -> Tensor:
+    """Return the low-pass L along one axis as a matrix, (n, n) float32.
+
+    A raised cosine from `PASSED` to `STOPPED`, cut at `_TAPS` pixels; beyond the edges the
+    outermost value goes on.
+
+    Examples
+    --------
+    >>> low = band_limit(64) @ torch.cos(2 * torch.pi * 0.25 * torch.arange(64))
+    >>> high = band_limit(64) @ torch.cos(2 * torch.pi * 0.5 * torch.arange(64))
+    >>> bool((low[20:44].abs().max() - 1).abs() < 0.02), bool(high[20:44].abs().max() < 0.02)
+    (True, True)
+    """
+    # not the tensor is kept: one made in inference mode could not be trained through
+    return torch.from_numpy(_band_limit(n))
+
+
+@lru_cache(maxsize=64)
+def _band_limit(n: int) -> np.ndarray:
+    frequencies = (np.arange(4096) + 0.5) / 8192  # 0 to .5
+    fall = np.clip((frequencies - PASSED) / (STOPPED - PASSED), 0, 1)
+    response = 0.5 * (1 + np.cos(np.pi * fall))
+    offsets = np.arange(-_TAPS, _TAPS + 1)
+    taps = np.cos(2 * np.pi * np.outer(offsets, frequencies)) @ response
+    taps *= np.hanning(2 * _TAPS + 3)[1:-1]
+    taps /= taps.sum()
+    matrix = np.zeros((n, n), np.float32)
+    for offset, tap in zip(offsets, taps, strict=True):
+        columns = np.clip(np.arange(n) + offset, 0, n - 1)
+        np.add.at(matrix, (np.arange(n), columns), np.float32(tap))
+    return matrix
 
 
 class Modulated(nn.Module):
@@ -184,6 +239,8 @@ class Harmonizer(nn.Module):
             out = torch.exp(log_gain) * out
         if self.resolution:
             out = out + residual
+        rows, columns = (band_limit(n) for n in out.shape[-2:])
+        out = rows @ out.float() @ columns.T
         return Output(out, log_gain, log_error)
 
     @staticmethod

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from bidsharmony.network.model import CONDITIONS, Harmonizer
 
@@ -81,13 +83,16 @@ def save_weights(model: Harmonizer, path: Path, recipe: dict) -> None:
     save_file(state, path, metadata={'recipe': json.dumps(recipe, sort_keys=True)})
 
 
-def load_weights(path: Path | None = None) -> Weights:
+def load_weights(path: Path | None = None, *, widen: bool = False) -> Weights:
     """Load a network.
 
     Parameters
     ----------
     path : Path or None
         The shipped weights if None.
+    widen : bool
+        Whether the file may know fewer conditions: those it lacks then count for nothing, until
+        training teaches it otherwise.
 
     Returns
     -------
@@ -111,7 +116,9 @@ def load_weights(path: Path | None = None) -> Weights:
         with safe_open(path, framework='pt') as file:
             recipe = json.loads((file.metadata() or {}).get('recipe', '{}'))
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        if recipe.get('conditions') != [list(row) for row in CONDITIONS]:
+        if widen and 'facts.0.weight' in state:
+            state['facts.0.weight'] = _widened(state['facts.0.weight'], recipe['conditions'])
+        elif recipe.get('conditions') != [list(row) for row in CONDITIONS]:
             raise WeightsError(
                 f'{path}: made for other scanner facts than this version uses. '
                 'Train again or install the version that made it.'
@@ -130,3 +137,15 @@ def load_weights(path: Path | None = None) -> Weights:
         reason = str(error).splitlines()[0]
         raise WeightsError(f'{path}: not usable weights ({reason}). Copy it again.') from None
     return weights
+
+
+def _widened(weight: Tensor, known: list[list]) -> Tensor:
+    """Give the first layer columns of zeros for conditions that it does not know, (out, 2 C)."""
+    place = {row[0]: i for i, row in enumerate(known)}
+    out = torch.zeros(len(weight), 2 * len(CONDITIONS))
+    for i, row in enumerate(CONDITIONS):
+        old = place.get(row[0])
+        if old is not None and list(row) == known[old]:
+            out[:, i] = weight[:, old]  # the value
+            out[:, len(CONDITIONS) + i] = weight[:, len(known) + old]  # the flag
+    return out

@@ -24,6 +24,8 @@ MEASURED_KEYS = {
     'MeasuredSlopeB0': 'slope of the spectrum at b = 0',
     'MeasuredSlopeTrace': "slope of the trace image's spectrum",
 }
+# By rows and columns, image and band: too many to list.
+MEASURED_POWERS = 'MeasuredPower'
 FROM_HEADER = ', from the image header'
 FROM_IMAGE = ', measured on the image'
 
@@ -50,7 +52,8 @@ def used_facts(used: Mapping[str, Any], derived: Sequence[Any] = ()) -> list[tup
 def measured_facts(measured: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """List (key, name, value) of what the network was told of the image itself.
 
-    Noise comes as a logarithm and is shown as a share of the mean tissue signal at b = 0.
+    Noise comes as a logarithm and is shown as a share of the mean tissue signal at b = 0. Powers
+    are counted.
 
     Examples
     --------
@@ -68,6 +71,10 @@ def measured_facts(measured: Mapping[str, Any]) -> list[tuple[str, str, str]]:
                 number(100 * 10.0 ** min(value, 6), digits=2) + ' % of the tissue' if noise else ''
             )
             found.append((key, name, (text or number(value, digits=2)) + FROM_IMAGE))
+    powers = sum(key.startswith(MEASURED_POWERS) for key in measured)
+    if powers:
+        text = f'{powers} powers{FROM_IMAGE}, in the qc file'
+        found.append((MEASURED_POWERS, 'spectrum along rows and columns', text))
     return found
 
 

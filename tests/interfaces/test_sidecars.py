@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bidsharmony.interfaces import sidecars
-from bidsharmony.reports.facts import MEASURED_KEYS
+from bidsharmony.reports.facts import MEASURED_KEYS, MEASURED_POWERS
 from tests.tiny_dataset import SIDECAR
 
 SOURCES = ['bids:raw:sub-01/dwi/sub-01_dwi.nii.gz']
@@ -186,13 +186,14 @@ def test_warnings_repeat_no_text():
 
 
 def test_told_is_what_the_network_takes():
-    """The page lists each condition of the network, and nothing else."""
+    """The page lists each condition of the network, but counts the powers, and nothing else."""
     from bidsharmony.network.model import CONDITIONS
-    from bidsharmony.numerics.marks import MARKS
+    from bidsharmony.numerics.marks import MARKS, POWER_MARKS
 
-    told = (*sidecars.TOLD, *MEASURED_KEYS)
+    told = (*sidecars.TOLD, *MEASURED_KEYS, *POWER_MARKS)
     assert told == tuple(key for key, *_ in CONDITIONS)
-    assert tuple(MEASURED_KEYS) == MARKS
+    assert (*MEASURED_KEYS, *POWER_MARKS) == MARKS
+    assert all(key.startswith(MEASURED_POWERS) for key in POWER_MARKS)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """Weights on disk: what is written is read, what is wrong is refused in one line."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from bidsharmony.network.model import Harmonizer
+from bidsharmony.network.model import CONDITIONS, Harmonizer
 from bidsharmony.network.weights import (
     MAX_BYTES,
     WeightsError,
@@ -13,7 +15,7 @@ from bidsharmony.network.weights import (
     shipped_weights,
 )
 
-RECIPE = {'widths': [8, 8, 8], 'fwhm_mm': 2.0, 'thickness_mm': 5.0, 'spacing_mm': 1.0}
+RECIPE = {'widths': [8, 8, 8], 'fwhm_mm': 2.0, 'thickness_mm': 4.0, 'spacing_mm': 1.0}
 
 
 @pytest.fixture
@@ -76,6 +78,24 @@ def wordy(path):
 
 def two_widths(path):
     save_weights(Harmonizer((8, 8, 8)), path, {**RECIPE, 'widths': [8, 8]})
+
+
+def test_weights_of_fewer_conditions_can_be_widened(tmp_path, weights_file):
+    """A condition that they do not know counts for nothing; those they know count as before."""
+    model = load_weights(weights_file).model
+    model.facts[0].weight.data.normal_(generator=torch.Generator().manual_seed(2))
+    known = [list(row) for row in CONDITIONS[:5]]
+    columns = [*range(5), *(len(CONDITIONS) + i for i in range(5))]
+    state = {name: tensor.half() for name, tensor in model.state_dict().items()}
+    state['facts.0.weight'] = state['facts.0.weight'][:, columns].contiguous()
+    narrow = tmp_path / 'narrow.safetensors'
+    save_file(state, narrow, metadata={'recipe': json.dumps({**RECIPE, 'conditions': known})})
+    with pytest.raises(WeightsError, match='other scanner facts'):
+        load_weights(narrow)
+    wide = load_weights(narrow, widen=True).model.facts[0].weight
+    torch.testing.assert_close(wide[:, columns], state['facts.0.weight'].float())
+    rest = sorted({*range(2 * len(CONDITIONS))} - {*columns})
+    assert not wide[:, rest].any()
 
 
 @pytest.mark.parametrize(

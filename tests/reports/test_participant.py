@@ -160,8 +160,8 @@ def test_resolution_and_slices_are_stated(page_of):
     words = Page(page_of(qc('01', 'avanto'))).words
     for text in (
         'canonical resolution 2 mm FWHM, in plane',
-        'canonical slice thickness 2.2 → 5 mm',
-        'Where slices were thinner than 5 mm, both images were averaged along the slice axis',
+        'canonical slice thickness 2.2 → 4 mm',
+        'averaged along the slice axis towards a Gaussian slice profile of 4 mm',
         'at an in-plane resolution of 2 mm FWHM',
         'noise at b = 0 3.2 % of the tissue, measured on the image',
     ):
