@@ -25,7 +25,8 @@ from bidsharmony.physics.pairs import (
     scan,
     to_grid,
 )
-from bidsharmony.physics.scanner import Protocol, blur
+from bidsharmony.physics.protocol import Protocol
+from bidsharmony.physics.scanner import blur
 from bidsharmony.physics.signal import varied_table
 from bidsharmony.physics.tissue import TISSUE_NAMES
 

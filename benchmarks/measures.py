@@ -7,17 +7,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from cohort import CHANNELS, Cohort
 
-from bidsharmony.evaluation import lesions
+from bidsharmony.evaluation import forest, lesions
 from bidsharmony.evaluation.batch import bootstrap_interval, scanner_eta_squared
 from bidsharmony.evaluation.fidelity import affine_fit, psnr, ssim
 from bidsharmony.evaluation.forest import (
     PSD_BINS,
     Guesses,
-    axis_features,
     eight_bits,
     gray_window,
     guess_scanners,
-    slice_features,
 )
 from bidsharmony.numerics.spectrum import run_psd
 from bidsharmony.numerics.texture import glcm_features
@@ -143,17 +141,15 @@ def probe_features(cohort: Cohort, images: np.ndarray) -> np.ndarray:
     return np.array(
         [
             [
-                [_features(bits[h, s, n], cohort.brain[h, n]) for n in range(slices)]
+                [
+                    forest.probe_features(bits[h, s, n], cohort.brain[h, n], GRID_SPACING)
+                    for n in range(slices)
+                ]
                 for s in range(scanners)
             ]
             for h in range(heads)
         ]
     )  # fmt: skip
-
-
-def _features(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    known = (slice_features(image, mask, GRID_SPACING), axis_features(image, mask))
-    return np.concatenate(known)
 
 
 def probe(

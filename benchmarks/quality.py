@@ -48,7 +48,7 @@ from bidsharmony.network.training import TESTING, load_individuals
 from bidsharmony.network.weights import Weights, load_weights
 from bidsharmony.numerics.marks import MARKS
 from bidsharmony.physics.heads import Head
-from bidsharmony.physics.scanner import Protocol, beyond_scanners, held_out_scanners
+from bidsharmony.physics.protocol import Protocol, beyond_scanners, held_out_scanners
 from bidsharmony.physics.signal import Contrast
 from bidsharmony.viz.figure import AFTER, BEFORE, PANEL_WIDTH, new_figure, save_png, styled
 

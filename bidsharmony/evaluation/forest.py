@@ -150,6 +150,11 @@ def axis_features(images: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
+def probe_features(images: np.ndarray, mask: np.ndarray, pixel: float = 1.0) -> np.ndarray:
+    """Describe a slice by all that the probe is shown: `slice_features`, then `axis_features`."""
+    return np.concatenate([slice_features(images, mask, pixel), axis_features(images, mask)])
+
+
 def guess_scanners(
     features: np.ndarray,
     scanners: np.ndarray,

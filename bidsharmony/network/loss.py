@@ -6,12 +6,17 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from bidsharmony.network.model import Harmonizer
 from bidsharmony.network.recipe import Recipe
 
-SHARPEST = 0.4  # cycles/mm: beyond it the canonical resolution leaves a tenth of the amplitude
-POWER_FLOOR = 1e-5  # squared canonical units: an amplitude of .003
+#: squared canonical units, b=0 and trace: what rounding to 256 grey levels leaves
+POWER_FLOORS = (8e-6, 8e-7)
+WINDOW = 7  # pixels of structural similarity
+PEAKS = (3.8, 0.85)  # canonical units: about the 99.5th percentiles of brains, b=0 and trace
+FIRST_CYCLE = 3  # over a patch: slower waves are contrast and shading
+LOW_ACROSS = 0.05  # cycles/mm across the direction that is looked along
 
 
 def _gradient(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,8 +33,8 @@ def loss_of(model: Harmonizer, batch: dict[str, Tensor], recipe: Recipe) -> Tens
     ----------
     model : Harmonizer
     batch : dict
-        ``source``, ``target`` (B, 2, H, W), ``log_gain``, ``brain``, ``head`` (B, 1, H, W) and
-        ``condition``; twins follow one another.
+        ``source``, ``target`` (B, 2, H, W), ``log_gain``, ``brain``, ``head``, ``lesion``
+        (B, 1, H, W) and ``condition``; twins follow one another.
     recipe : Recipe
     """
     images = batch['source'].contiguous(memory_format=torch.channels_last)
@@ -38,7 +43,8 @@ def loss_of(model: Harmonizer, batch: dict[str, Tensor], recipe: Recipe) -> Tens
     out, log_gain, log_error = (part.float() for part in output)
     # (B, 2, H, W); the trace is darker than b=0 by this factor and shall count as much
     channels = torch.tensor([1.0, 2.5])[:, None, None]
-    weight = (0.1 + 0.9 * batch['brain']) * channels
+    lesion = 1 + recipe.lesion * batch['lesion']
+    weight = (0.1 + 0.9 * batch['brain']) * lesion * channels
     difference = out - batch['target']
     error = difference.abs()
     # clamped: a scan gone wrong must not outweigh all others
@@ -50,7 +56,7 @@ def loss_of(model: Harmonizer, batch: dict[str, Tensor], recipe: Recipe) -> Tens
     floor = 0.05  # canonical units: below it a logarithm only amplifies what noise is left
     ours, truth = out.clamp_min(floor).log(), batch['target'].clamp_min(floor).log()
     ratio = (ours[:, :1] - ours[:, 1:]) - (truth[:, :1] - truth[:, 1:])
-    loss = loss + 0.2 * (batch['brain'] * ratio.abs()).mean()
+    loss = loss + recipe.ratio * (lesion * batch['brain'] * ratio.abs()).mean()
     inside = (batch['head'] > 0.5) * (0.1 + 0.9 * batch['brain'])
     loss = loss + 0.5 * (inside * (log_gain - batch['log_gain']).abs()).mean()
     if recipe.consistency:
@@ -59,13 +65,49 @@ def loss_of(model: Harmonizer, batch: dict[str, Tensor], recipe: Recipe) -> Tens
         if recipe.repeat:  # the last scan is no twin any more
             apart = apart[:-1]
         loss = loss + recipe.consistency * apart.sum() / first.numel()
+    if recipe.similarity:
+        inside = functional.avg_pool2d(batch['brain'], WINDOW, 1)
+        unlike = 1 - similarity(out, batch['target'])
+        loss = loss + recipe.similarity * (inside * unlike).mean()
     if recipe.spectrum:
         window = batch['brain'] * hann_window(out.shape[-1])
         apart = log_spectrum(out, window) - log_spectrum(batch['target'], window)
-        loss = loss + recipe.spectrum * apart.abs().mean()
+        # a patch of little brain has no spectrum to speak of
+        share = window.mean(dim=(1, 2, 3)) / window.mean().clamp_min(1e-6)
+        loss = loss + recipe.spectrum * (share[:, None, None] * apart.abs()).mean()
     # Laplace likelihood: the network says how far off it expects to be
     expected = error.detach() * torch.exp(-log_error) + log_error
     return loss + 0.02 * (weight * expected).mean()
+
+
+def similarity(images: Tensor, truth: Tensor) -> Tensor:
+    """Compute the structural similarity at every place where a whole window lies in the patch.
+
+    Wang et al., IEEE Trans Image Process 2004;13:600, with scikit-image's defaults: a flat window
+    of 7 pixels and covariances of samples, the data range being `PEAKS`. It asks for faint detail
+    in even tissue, which absolute errors let go.
+
+    Parameters
+    ----------
+    images, truth : (B, 2, H, W)
+
+    Returns
+    -------
+    (B, 2, H - 6, W - 6)
+    """
+
+    def mean(values: Tensor) -> Tensor:
+        return functional.avg_pool2d(values, WINDOW, 1)
+
+    of_samples = WINDOW**2 / (WINDOW**2 - 1)
+    mean_x, mean_y = mean(images), mean(truth)
+    variance_x = of_samples * (mean(images * images) - mean_x * mean_x)
+    variance_y = of_samples * (mean(truth * truth) - mean_y * mean_y)
+    covariance = of_samples * (mean(images * truth) - mean_x * mean_y)
+    peaks = torch.tensor(PEAKS)[:, None, None]
+    low, high = (0.01 * peaks) ** 2, (0.03 * peaks) ** 2
+    alike = (2 * mean_x * mean_y + low) * (2 * covariance + high)
+    return alike / ((mean_x**2 + mean_y**2 + low) * (variance_x + variance_y + high))
 
 
 @lru_cache(maxsize=4)
@@ -76,37 +118,60 @@ def hann_window(size: int) -> Tensor:
 
 
 @lru_cache(maxsize=4)
-def _rings(size: int) -> tuple[Tensor, Tensor]:
-    """Return the ring of each frequency of a real transform, and each ring's size."""
-    rows, columns = torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None]
-    ring = torch.round(torch.hypot(rows, columns) * size).long().flatten()
-    counts = torch.bincount(ring)
-    return ring, counts
+def _bins(size: int) -> tuple[Tensor, Tensor]:
+    """Return which bin each frequency of a real transform falls into, three times, and the counts.
+
+    Rings, then frequencies along the rows' direction (low ones across), then along the columns';
+    each two cycles wide. The last bin takes what none wants.
+
+    Returns
+    -------
+    bins : (3, size (size // 2 + 1)) int
+    counts : (K + 1,) int
+    """
+    rows = torch.fft.fftfreq(size)[:, None].abs() * size + torch.zeros(size // 2 + 1)
+    columns = torch.fft.rfftfreq(size)[None] * size + torch.zeros(size, 1)
+    last = size // 2
+    low = LOW_ACROSS * size
+    per_set = (last - FIRST_CYCLE) // 2 + 1
+    found = []
+    for along, wanted in (
+        (torch.hypot(rows, columns), torch.ones(rows.shape, dtype=torch.bool)),
+        (rows, columns <= low),
+        (columns, rows <= low),
+    ):
+        index = torch.div(torch.round(along) - FIRST_CYCLE, 2, rounding_mode='floor').long()
+        index = index + per_set * len(found)
+        outside = ~wanted | (torch.round(along) < FIRST_CYCLE) | (torch.round(along) > last)
+        found.append(index.masked_fill(outside, 3 * per_set).flatten())
+    bins = torch.stack(found)
+    return bins, torch.bincount(bins.flatten(), minlength=3 * per_set + 1)
 
 
 def log_spectrum(images: Tensor, window: Tensor) -> Tensor:
-    """Return the logarithm of windowed images' radial power spectra, at frequencies above 0.
+    """Return the logarithm of windowed images' power: in rings, and along either axis.
 
-    A mean over all that could be under a blurred scan is smoother than any of it. What the
-    spectrum of the output misses against the truth's is how a scanner of low resolution still
-    shows through.
+    A mean over all that could be under a blurred scan is smoother than any of it, and along phase
+    encoding more so. What the spectrum of the output misses against the truth's is how a scanner
+    of low resolution still shows through.
 
     Parameters
     ----------
-    images : (B, C, N, N)
+    images : (B, 2, N, N)
     window : (B, 1, N, N)
 
     Returns
     -------
-    (B, C, K)
-        Ring k holds k cycles over the image, up to `SHARPEST` cycles a pixel.
+    (B, 2, K)
+        Rings from `FIRST_CYCLE` over the image on, then the same along rows, then along columns.
     """
-    size = images.shape[-1]
     weight = window.sum(dim=(2, 3), keepdim=True).clamp_min(1e-6)
     mean = (images * window).sum(dim=(2, 3), keepdim=True) / weight
     power = torch.fft.rfft2((images - mean) * window).abs().square().flatten(2)
-    ring, counts = _rings(size)
-    sums = torch.zeros(*power.shape[:2], len(counts)).index_add(2, ring, power)
+    bins, counts = _bins(images.shape[-1])
+    sums = torch.zeros(*power.shape[:2], len(counts))
+    for index in bins:
+        sums = sums.index_add(2, index, power)
     # relative to what lies in the window; a floor keeps empty patches and far tails quiet
-    density = sums / counts / (window.square().sum(dim=(2, 3)) + 1e-6)[..., None]
-    return (density[..., 1 : int(SHARPEST * size) + 1] + POWER_FLOOR).log()
+    density = sums / counts.clamp_min(1) / (window.square().sum(dim=(2, 3)) + 1e-6)[..., None]
+    return (density[..., :-1] + torch.tensor(POWER_FLOORS)[:, None]).log()

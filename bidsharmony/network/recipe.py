@@ -33,7 +33,14 @@ class Recipe:
     consistency : float
         Weight of the difference between the two scanners' outputs.
     spectrum : float
-        Weight of the difference between the logarithms of output's and truth's power spectra.
+        Weight of the difference between the logarithms of output's and truth's power spectra, in
+        rings and along either axis.
+    similarity : float
+        Weight of what structural similarity lacks of 1.
+    ratio : float
+        Weight of the error of log(b0 / trace), hence of the ADC.
+    lesion : float
+        How many times more a lesion's pixels weigh.
     squared : float
         Weight of the squared error beside the absolute one.
     repeat : bool
@@ -54,7 +61,10 @@ class Recipe:
     missing: float = 0.2
     average: float = 0.998
     consistency: float = 0.5
-    spectrum: float = 0.0
+    spectrum: float = 0.12
+    similarity: float = 0.2
+    ratio: float = 0.3
+    lesion: float = 2.0
     squared: float = 1.0
     repeat: bool = True
     validation_slices: int = 4

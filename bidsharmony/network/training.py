@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm import tqdm
 
 from bidsharmony.evaluation.fidelity import affine_fit, psnr, ssim
-from bidsharmony.evaluation.forest import eight_bits, gray_window, guess_scanners, slice_features
+from bidsharmony.evaluation.forest import eight_bits, gray_window, guess_scanners, probe_features
 from bidsharmony.network.loss import loss_of
 from bidsharmony.network.model import FACTS, WIDTHS, Harmonizer, encode_metadata
 from bidsharmony.network.recipe import Recipe
@@ -35,7 +35,7 @@ from bidsharmony.physics.pairs import (
     scan,
     to_grid,
 )
-from bidsharmony.physics.scanner import Protocol, draw_protocol
+from bidsharmony.physics.protocol import Protocol, draw_protocol
 from bidsharmony.physics.signal import varied_table
 from bidsharmony.physics.t2w import t2w_head
 
@@ -126,6 +126,7 @@ def twin_tensors(
         'log_gain': both('log_gain')[:, None],
         'brain': both('brain')[:, None],
         'head': both('head')[:, None],
+        'lesion': both('lesion')[:, None],
         'condition': torch.stack(conditions),
     }
 
@@ -299,7 +300,7 @@ def train(
     validation = travelling_pairs(
         load_individuals(anatomy, VALIDATION), scanners, recipe.validation_slices, recipe.seed + 1
     )
-    model = load_weights(start_from).model.train() if start_from else Harmonizer()
+    model = load_weights(start_from, widen=True).model.train() if start_from else Harmonizer()
     model = model.to(memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.average)
@@ -417,7 +418,7 @@ def validate(model: Harmonizer, runs: list[list[Pair]], per_head: int) -> dict[s
         windows = [gray_window(np.stack(images)[:, c], masks) for c in (0, 1)]
         features = np.stack(
             [
-                slice_features(
+                probe_features(
                     np.stack([eight_bits(i, *w) for i, w in zip(image, windows, strict=True)]),
                     mask,
                     GRID_SPACING,
