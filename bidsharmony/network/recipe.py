@@ -61,7 +61,7 @@ class Recipe:
     missing: float = 0.2
     average: float = 0.998
     consistency: float = 0.5
-    spectrum: float = 0.12
+    spectrum: float = 0.3
     similarity: float = 0.2
     ratio: float = 0.3
     lesion: float = 2.0
