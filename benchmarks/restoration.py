@@ -54,6 +54,7 @@ FIGURES = ('psnr_b0', 'ssim_b0', 'psnr_trace', 'ssim_trace')
 FOV = 224  # mm; the volume's length is 183, and a pose adds to it
 BIAS_SD, SCALE_JITTER = 0.03, 0.02  # what bias correction and robust scale leave, logarithmic
 RIM = 2.5  # mm of fluid that `t2w_head` grows around the extracted brain
+THINNEST = 1.5  # mm: of the slices that training draws
 NOISELESS = 1e6  # signal-to-noise ratio
 PARTS = ('all', 'superior')
 ONE_INDIVIDUAL = 'one-individual'  # the recipe that trains on the inferior part of such a volume
@@ -71,8 +72,8 @@ def coarser(factor: float) -> Protocol:
         b_value=CANONICAL_B_VALUE,
         pixel=factor,
         # thin slices without a gap add up to the canonical profile: nothing is lost through plane
-        thickness=1.0,
-        spacing=1.0,
+        thickness=THINNEST,
+        spacing=THINNEST,
         readout_decay=0.0,
         snr=NOISELESS,
     )

@@ -38,7 +38,7 @@ NETWORK_FACTS = (
 )
 
 SNR_LIMIT = 8.0
-"""The noisiest scans of the training had this SNR at b=0 (physics.scanner.draw_protocol)."""
+"""The noisiest scans of the training had this SNR at b=0 (physics.protocol.draw_protocol)."""
 
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 

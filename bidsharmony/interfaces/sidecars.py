@@ -259,13 +259,13 @@ def canonical_sidecar(
     ...     [],
     ...     canonical={'EchoTime': 0.08, 'SliceThickness': 6.0},
     ...     fwhm_mm=2.0,
-    ...     profile_mm=5.0,
+    ...     profile_mm=4.0,
     ...     extrapolated=False,
     ... )
     >>> made['EchoTime'], made['AcquiredEchoTime'], made['CanonicalResolutionFWHM']
     (0.08, 0.07, 2.0)
     >>> made['CanonicalSliceProfileFWHM'], made['SliceThickness']  # nothing makes slices thinner
-    (5.0, 6.0)
+    (4.0, 6.0)
     """
     return {
         **{key: canonical[key] for key in ACQUIRED if key in canonical},

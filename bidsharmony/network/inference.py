@@ -15,6 +15,7 @@ from torch.nn import functional
 from bidsharmony.network.model import STRIDE, encode_metadata
 from bidsharmony.network.weights import Weights, load_weights
 from bidsharmony.numerics.grids import inplane_grid, resample_to_shape
+from bidsharmony.numerics.intensity import robust_scale
 from bidsharmony.numerics.marks import measured_marks
 from bidsharmony.numerics.slices import FWHM_PER_SD, through_plane, throughplane_kernel
 
@@ -51,9 +52,9 @@ class Canonical:
     fwhm_mm : float
         In-plane resolution of the canonical images.
     profile_mm : float
-        Thickness of canonical slices, which thinner ones are averaged towards.
+        Full width at half maximum of the Gaussian profile that slices are averaged towards.
     acquired_mm, thickness_mm : float
-        Slice thickness that the scanner's images had, and that the canonical images have.
+        Slice thickness that the scanner's images had, and the larger of it and `profile_mm`.
     marks : dict
         What was measured on the images, and told to the network.
     weights_sha256 : str
@@ -99,12 +100,14 @@ def harmonize_summary(
     axis : int
         The slice axis.
     scale : float
-        Robust b=0 scale, the scanner's own unit.
+        Robust b=0 scale, the scanner's own unit. With a mask it is measured again on averaged
+        slices.
     metadata : mapping
         Sidecar facts in BIDS keys and units, with ``AcquiredPixel`` (mm) and ``BValue`` (s/mm2);
         any may be missing.
     mask : (I, J, K) bool, optional
-        The brain; noise and sharpness are read from slices that show it, without it from all.
+        The brain; the scale is read in it, and noise and sharpness from slices that show it,
+        without it from all.
     fwhm_mm : float, optional
         In-plane resolution of the canonical images, by a blur after the network; that of the
         weights if None.
@@ -143,6 +146,10 @@ def harmonize_summary(
     if not _has_profile(metadata, profile):
         kernel = throughplane_kernel(acquired, spacing, profile)
     thick = [through_plane(image / scale, ras_axis, kernel) for image in images]
+    if mask is not None and mask.any():
+        # thin slices hold less fluid beside tissue: measured again where all are alike
+        unit = robust_scale(*thick, apply_orientation(mask, to_ras))
+        thick, scale = [image / np.float32(unit) for image in thick], scale * unit
     # cubic interpolation as in training (physics.pairs.to_grid); its undershoot is cut off
     fine = np.stack([np.maximum(resample_to_shape(i, shape, order=3), 0) for i in thick])
     layout = (ras_axis, *_ROWS_COLUMNS[ras_axis])

@@ -11,7 +11,8 @@ from torch.nn import functional
 from bidsharmony.network.model import Harmonizer
 from bidsharmony.network.recipe import Recipe
 
-#: squared canonical units, b=0 and trace: what rounding to 256 grey levels leaves
+#: squared canonical units, b=0 and trace: about what rounding to 256 grey levels leaves, where a
+#: window holds all but the brightest fluid
 POWER_FLOORS = (8e-6, 8e-7)
 WINDOW = 7  # pixels of structural similarity
 PEAKS = (3.8, 0.85)  # canonical units: about the 99.5th percentiles of brains, b=0 and trace
@@ -26,8 +27,8 @@ def _gradient(images: Tensor) -> tuple[Tensor, Tensor]:
 def loss_of(model: Harmonizer, batch: dict[str, Tensor], recipe: Recipe) -> Tensor:
     """Return the training loss.
 
-    Absolute and squared error, edges, ADC, gain, agreement of twins, spectrum, and the error's own
-    estimate.
+    Absolute and squared error, edges, ADC, gain, agreement of twins, structural similarity,
+    spectrum, and the error's own estimate.
 
     Parameters
     ----------

@@ -40,7 +40,7 @@ CONDITIONS = (
     ('MeasuredNoiseTrace', -2.3, 0.5),
     ('MeasuredSlopeB0', -7.0, 2.5),
     ('MeasuredSlopeTrace', -6.0, 3.0),
-    # log10 of power along rows (R) and columns (C), by lower end of the band in cycles per 100 mm
+    # log10 of power along rows and columns, by lower end of the band in cycles per 100 mm
     *(
         (f'MeasuredPower{image}{axis}{low:02d}', centre, spread)
         for image, centres in (
@@ -58,7 +58,7 @@ N_CONDITIONS = 2 * len(CONDITIONS)
 WIDTHS = (48, 80, 112)  # features at 2, 4 and 8 mm
 STRIDE = 8  # height and width must be multiples of it
 #: cycles/pixel between which what leaves the network falls to nothing: at the upper a Gaussian of
-#: 2 mm has .05 of its amplitude left
+#: 2 mm has .04 of its amplitude left
 PASSED, STOPPED = 0.32, 0.47
 _TAPS = 12  # pixels on either side that the limit reaches
 
@@ -240,7 +240,8 @@ class Harmonizer(nn.Module):
         if self.resolution:
             out = out + residual
         rows, columns = (band_limit(n) for n in out.shape[-2:])
-        out = rows @ out.float() @ columns.T
+        with torch.autocast(out.device.type, enabled=False):  # eight bits would leave grain
+            out = rows @ out.float() @ columns.T
         return Output(out, log_gain, log_error)
 
     @staticmethod

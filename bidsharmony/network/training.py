@@ -46,8 +46,8 @@ VALIDATION = (11, 12)
 TESTING = (13, 14, 15, 16, 17)
 METHODS = ('identity', 'bicubic', 'network')
 WARM_UP = 0.03  # of the training, over which the learning rate rises
-
-
+DB_PER_PROBE = 4.0  # what a checkpoint may lose for a probe that falls from 1 to 0
+ALL_MARKS_HIDDEN = 0.03  # chance
 VALIDATION_SCANNERS = 7
 BAR = '{l_bar}{bar}| {elapsed}<{remaining}{postfix}'
 
@@ -113,7 +113,8 @@ def twin_tensors(
     for pair in twins:
         # MASiVar-like sidecars say nothing of the scanner
         chance = 1.0 if rng.random() < 0.1 else recipe.missing
-        chances = {key: chance if key in FACTS else 0.05 for key in pair.metadata}
+        unmarked = 1.0 if rng.random() < ALL_MARKS_HIDDEN else 0.05
+        chances = {key: chance if key in FACTS else unmarked for key in pair.metadata}
         known = {k: v for k, v in pair.metadata.items() if rng.random() >= chances[k]}
         conditions.append(encode_metadata(known))
 
@@ -269,6 +270,9 @@ def train(
 ) -> dict:
     """Train a network and keep the best checkpoint.
 
+    Best is what validates with the highest PSNR, summed over both images, less `DB_PER_PROBE`
+    times the probe's accuracy.
+
     Parameters
     ----------
     anatomy : Path
@@ -366,7 +370,7 @@ def train(
             row['loss'],
             said,
         )
-        score = row['psnr_b0'] + row['psnr_trace']
+        score = row['psnr_b0'] + row['psnr_trace'] - DB_PER_PROBE * row['probe']
         if score > now.best:
             now.best = score
             notes = {

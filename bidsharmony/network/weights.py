@@ -53,7 +53,7 @@ class Weights:
 
     @property
     def thickness_mm(self) -> float:
-        """Thickness of canonical slices, which thinner ones are averaged towards, mm."""
+        """Full width at half maximum of the canonical slice profile, mm."""
         return float(self.recipe['thickness_mm'])
 
 
@@ -141,6 +141,8 @@ def load_weights(path: Path | None = None, *, widen: bool = False) -> Weights:
 
 def _widened(weight: Tensor, known: list[list]) -> Tensor:
     """Give the first layer columns of zeros for conditions that it does not know, (out, 2 C)."""
+    if weight.shape[1] != 2 * len(known):
+        raise ValueError(f'{weight.shape[1]} inputs for {len(known)} conditions')
     place = {row[0]: i for i, row in enumerate(known)}
     out = torch.zeros(len(weight), 2 * len(CONDITIONS))
     for i, row in enumerate(CONDITIONS):

@@ -25,9 +25,8 @@ from bidsharmony.physics.signal import (
 from bidsharmony.physics.tissue import TISSUE_NAMES, TISSUES
 
 CANONICAL_FWHM = 2.0  # mm in plane: the resolution of the truth
-#: mm, full width at half maximum of the truth's slice profile, a Gaussian. It is the narrowest
-#: that slices of 6 mm, the thickest in common use, are no wider than: its variance is that of
-#: their box.
+#: mm, full width at half maximum of the truth's slice profile, a Gaussian. It is about as
+#: wide as slices of 6 mm, the thickest in common use: its variance is nearly that of their box.
 CANONICAL_THICKNESS = 4.0
 GRID_SPACING = 1.0  # mm in plane: the grid the network works on
 #: tissues of the brain that are neither fluid nor blood

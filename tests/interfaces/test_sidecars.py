@@ -17,7 +17,7 @@ CANONICAL = {'EchoTime': 0.08, 'RepetitionTime': 10.0, 'MagneticFieldStrength': 
     [
         sidecars.series_sidecar(SIDECAR, SOURCES),
         sidecars.canonical_sidecar(
-            SIDECAR, SOURCES, canonical=CANONICAL, fwhm_mm=2.0, profile_mm=5.0, extrapolated=True
+            SIDECAR, SOURCES, canonical=CANONICAL, fwhm_mm=2.0, profile_mm=4.0, extrapolated=True
         ),
         sidecars.map_sidecar(SOURCES, 'a map'),
         sidecars.mask_sidecar(SOURCES),
@@ -35,7 +35,7 @@ def test_nothing_private(made):
 def test_canonical_values_stand_under_the_usual_keys():
     """Repeating the harmonization must read what the image is now."""
     made = sidecars.canonical_sidecar(
-        SIDECAR, SOURCES, canonical=CANONICAL, fwhm_mm=2.5, profile_mm=5.0, extrapolated=True
+        SIDECAR, SOURCES, canonical=CANONICAL, fwhm_mm=2.5, profile_mm=4.0, extrapolated=True
     )
     assert (made['EchoTime'], made['AcquiredEchoTime']) == (0.08, 0.071)
     assert (made['RepetitionTime'], made['AcquiredRepetitionTime']) == (10.0, 5.2)
@@ -62,12 +62,12 @@ def test_slices_are_stated_as_they_are_and_as_they_were(sidecar, thickness, acqu
         SOURCES,
         canonical={**CANONICAL, 'SliceThickness': thickness},
         fwhm_mm=2.0,
-        profile_mm=5.0,
+        profile_mm=4.0,
         extrapolated=False,
     )
     assert made['SliceThickness'] == thickness
     assert made.get('AcquiredSliceThickness') == acquired
-    assert made['CanonicalSliceProfileFWHM'] == 5.0
+    assert made['CanonicalSliceProfileFWHM'] == 4.0
 
 
 def test_averaged_slices_are_known_again():
@@ -77,12 +77,12 @@ def test_averaged_slices_are_known_again():
         SOURCES,
         canonical={**CANONICAL, 'SliceThickness': 5.0},
         fwhm_mm=2.0,
-        profile_mm=5.0,
+        profile_mm=4.0,
         extrapolated=False,
     )
     facts = sidecars.scanner_facts(made, (9, 9, 9), (1.0, 1.0, 2.0), 2)
     assert facts.metadata['SliceThickness'] == 5.0
-    assert facts.metadata['CanonicalSliceProfileFWHM'] == 5.0
+    assert facts.metadata['CanonicalSliceProfileFWHM'] == 4.0
     del made['SliceThickness']
     facts = sidecars.scanner_facts(made, (9, 9, 9), (1.0, 1.0, 2.0), 2)
     assert 'CanonicalSliceProfileFWHM' not in facts.metadata
@@ -155,7 +155,7 @@ def test_values_of_another_kind_are_dropped(key, value):
     assert sidecars.public_sidecar({key: value}) == {}
     assert key not in sidecars.series_sidecar({key: value}, SOURCES)
     canonical = sidecars.canonical_sidecar(
-        {key: value}, SOURCES, canonical=CANONICAL, fwhm_mm=2.0, profile_mm=5.0, extrapolated=False
+        {key: value}, SOURCES, canonical=CANONICAL, fwhm_mm=2.0, profile_mm=4.0, extrapolated=False
     )
     assert f'Acquired{key}' not in canonical
 

@@ -292,3 +292,15 @@ def test_an_empty_volume_has_no_marks(identity):
     out = run((empty, empty), identity, mask=np.zeros(SHAPE, bool))
     assert out.marks == {}
     assert np.isfinite(out.b0).all()
+
+
+def test_the_scale_is_that_of_averaged_slices(identity):
+    """Thin slices that alternate between tissue and less are one brightness when averaged."""
+    volume = np.full((24, 24, 20), 100, np.float32)
+    volume[..., ::2] = 60
+    mask = np.ones(volume.shape, bool)
+    out = run((volume, 0.5 * volume), identity, THIN, mask=mask)
+    middle = slice(6, -6)
+    assert np.median(out.b0[..., middle]) == pytest.approx(1, abs=0.02)
+    # the gain turns the scanner's unit into the canonical one
+    np.testing.assert_allclose(out.gain[..., middle] * 80, 1, atol=0.02)

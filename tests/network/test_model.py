@@ -115,3 +115,10 @@ def test_no_output_holds_finer_detail(images):
     out = random_model()(noisy, torch.zeros(2, N_CONDITIONS)).images
     power = torch.fft.rfft2(out[..., 4:28, 4:20] - out.mean()).abs() ** 2
     assert power[..., 12, -1].mean() < 1e-3 * power[..., 1:4, 1:4].mean()
+
+
+def test_half_precision_leaves_no_grain(images):
+    """The limit is computed in full, whatever the layers before it are."""
+    with torch.autocast('cpu', torch.bfloat16):
+        out = random_model()(images, torch.zeros(2, N_CONDITIONS)).images
+    assert out.dtype == torch.float32

@@ -76,6 +76,15 @@ def wordy(path):
     save_weights(Harmonizer((8, 8, 8)), path, {**RECIPE, 'fwhm_mm': 'two'})
 
 
+def other_conditions(path):
+    """A first layer narrower than the conditions it is said to know."""
+    model = Harmonizer((8, 8, 8))
+    state = {name: tensor.half() for name, tensor in model.state_dict().items()}
+    state['facts.0.weight'] = state['facts.0.weight'][:, :4].contiguous()
+    known = [list(row) for row in CONDITIONS]
+    save_file(state, path, metadata={'recipe': json.dumps({**RECIPE, 'conditions': known})})
+
+
 def two_widths(path):
     save_weights(Harmonizer((8, 8, 8)), path, {**RECIPE, 'widths': [8, 8]})
 
@@ -100,12 +109,24 @@ def test_weights_of_fewer_conditions_can_be_widened(tmp_path, weights_file):
 
 @pytest.mark.parametrize(
     'harm',
-    [absent, cut, not_weights, huge, other_shape, other_facts, no_grid, wordy, two_widths],
+    [
+        absent,
+        cut,
+        not_weights,
+        huge,
+        other_shape,
+        other_facts,
+        no_grid,
+        wordy,
+        two_widths,
+        other_conditions,
+    ],
 )
-def test_unusable_weights_are_refused_in_one_line(weights_file, harm):
+@pytest.mark.parametrize('widen', [False, True])
+def test_unusable_weights_are_refused_in_one_line(weights_file, harm, widen):
     harm(weights_file)
     with pytest.raises(WeightsError) as caught:
-        load_weights(weights_file)
+        load_weights(weights_file, widen=widen)
     message = str(caught.value)
     assert str(weights_file) in message
     assert '\n' not in message

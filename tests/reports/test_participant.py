@@ -174,7 +174,7 @@ def test_a_coarser_resolution_reaches_the_page(page_of):
     document['network'] |= {'canonical_fwhm_mm': 3.5, 'canonical_profile_mm': None}
     words = Page(page_of(document)).words
     assert 'at an in-plane resolution of 3.5 mm FWHM' in words
-    assert 'Where slices were thinner' not in words
+    assert 'averaged along the slice axis' not in words
 
 
 def test_nothing_left_out_is_said(page_of):
