@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bidsharmony.network.inference import SHOWS_BRAIN
+from bidsharmony.network.inference import SHOWS_BRAIN, unit_excess
 from bidsharmony.network.model import encode_metadata
 from bidsharmony.network.weights import Weights
 from bidsharmony.numerics.intensity import robust_scale
@@ -194,15 +194,21 @@ def _interpolated(run: list[Pair], scale: float) -> dict[str, np.ndarray]:
 
 
 @torch.inference_mode()
-def harmonize(weights: Weights, slices: np.ndarray, facts: dict[str, float]) -> np.ndarray:
-    """Pass a run's slices (N, 2, F, F), in robust units, through the network."""
+def harmonize(
+    weights: Weights, slices: np.ndarray, facts: dict[str, float], masks: np.ndarray
+) -> np.ndarray:
+    """Pass a run's slices (N, 2, F, F), in robust units, through the network as the program does.
+
+    Masks, (N, F, F) bool, are where the output's unit is read.
+    """
     condition = encode_metadata(facts)[None]
-    return np.stack(
+    out = np.stack(
         [
             weights.model(torch.from_numpy(image[None]), condition).images[0].clamp_min(0).numpy()
             for image in slices
         ]
     )
+    return out / np.float32(unit_excess(weights, np.moveaxis(out, 1, 0), masks))
 
 
 def harmonized(
@@ -214,7 +220,7 @@ def harmonized(
     for h in range(heads):
         for s in range(scanners):
             facts = {k: v for k, v in cohort.facts[h][s].items() if not hidden(k)}
-            out[h, s] = harmonize(weights, cohort.images['bicubic'][h, s], facts)
+            out[h, s] = harmonize(weights, cohort.images['bicubic'][h, s], facts, cohort.brain[h])
     return out
 
 
@@ -250,7 +256,7 @@ def repeated(weights: Weights, cohort: Cohort) -> np.ndarray:
                 'AcquiredPixel': weights.fwhm_mm,
                 **{key: float(np.median([mark[key] for mark in marks])) for key in MARKS if marks},
             }
-            twice = harmonize(weights, again, facts)
+            twice = harmonize(weights, again, facts, masks)
             for c in range(2):
                 first, second = once[:, c][masks], twice[:, c][masks]
                 out[h, s, c] = np.sqrt(np.mean((second - first) ** 2) / np.mean(first**2))

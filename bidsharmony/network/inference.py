@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,6 +158,11 @@ def harmonize_summary(
         None if mask is None else apply_orientation(mask, to_ras).transpose(layout),
     )
     out, log_gain, error = _run(network, fine, ras_axis, {**metadata, **marks}, threads)
+    if mask is not None and mask.any():
+        fine_mask = resample_to_shape(apply_orientation(mask, to_ras), shape) > 0.5
+        excess = unit_excess(network, out, fine_mask)
+        out, error = out / np.float32(excess), error / np.float32(excess)
+        log_gain = log_gain - np.float32(np.log(excess))
     pixels = np.linalg.norm(grid_affine[:3, :3], axis=0)
     # errors of neighbours partly cancel: their mean is an upper bound
     *out, error = (_blur(i, ras_axis, pixels, network, fwhm_mm) for i in (*out, error))
@@ -176,6 +181,29 @@ def harmonize_summary(
         marks=marks,
         weights_sha256=network.sha256,
     )
+
+
+def unit_excess(network: Weights, images: Sequence[np.ndarray], mask: np.ndarray) -> float:
+    """Tell by how much canonical images exceed their unit, in which the tissue's mean is known.
+
+    A scale that is read off blurred or noisy input is off by a percent or so; off the output it
+    can be read again, at one resolution for all scanners. So harmonizing twice changes nothing.
+
+    Parameters
+    ----------
+    network : Weights
+    images : two (...) float
+        b=0 and trace, canonical unit.
+    mask : (...) bool
+
+    Returns
+    -------
+    float
+        1 where the weights do not say what the mean is, or nothing lies in the mask.
+    """
+    if network.tissue_mean is None or not mask.any():
+        return 1.0
+    return robust_scale(images[0], images[1], mask) / network.tissue_mean
 
 
 def slice_thickness(metadata: Mapping[str, object], spacing: float) -> float:

@@ -58,8 +58,8 @@ N_CONDITIONS = 2 * len(CONDITIONS)
 WIDTHS = (48, 80, 112)  # features at 2, 4 and 8 mm
 STRIDE = 8  # height and width must be multiples of it
 #: cycles/pixel between which what leaves the network falls to nothing: at the upper a Gaussian of
-#: 2 mm has .04 of its amplitude left
-PASSED, STOPPED = 0.32, 0.47
+#: 2 mm has .06 of its amplitude left
+PASSED, STOPPED = 0.30, 0.44
 _TAPS = 12  # pixels on either side that the limit reaches
 
 

@@ -379,6 +379,7 @@ def train(
                 'fwhm_mm': CANONICAL_FWHM,
                 'thickness_mm': CANONICAL_THICKNESS,
                 'spacing_mm': GRID_SPACING,
+                'tissue_mean': CANONICAL_TISSUE_MEAN,
                 'best_step': now.step,
                 **(provenance or {}),
             }

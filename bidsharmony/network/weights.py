@@ -56,6 +56,12 @@ class Weights:
         """Full width at half maximum of the canonical slice profile, mm."""
         return float(self.recipe['thickness_mm'])
 
+    @property
+    def tissue_mean(self) -> float | None:
+        """Robust b=0 scale of canonical images, which defines their unit; None if not said."""
+        said = self.recipe.get('tissue_mean')
+        return None if said is None else float(said)
+
 
 def shipped_weights() -> Path:
     """Return the weights that come with the package."""

@@ -14,6 +14,7 @@ from bidsharmony.network.inference import (
 )
 from bidsharmony.network.model import Harmonizer, band_limit
 from bidsharmony.network.weights import save_weights
+from bidsharmony.numerics.intensity import robust_scale
 from bidsharmony.numerics.marks import MARKS, POWER_MARKS, measured_marks
 from bidsharmony.numerics.slices import FWHM_PER_SD, throughplane_kernel
 
@@ -304,3 +305,19 @@ def test_the_scale_is_that_of_averaged_slices(identity):
     assert np.median(out.b0[..., middle]) == pytest.approx(1, abs=0.02)
     # the gain turns the scanner's unit into the canonical one
     np.testing.assert_allclose(out.gain[..., middle] * 80, 1, atol=0.02)
+
+
+def test_the_unit_is_read_off_the_output_again(tmp_path, identity, rng):
+    """Whatever the scale that came in, tissue has the mean that the weights promise."""
+    path = tmp_path / 'unit.safetensors'
+    save_weights(Harmonizer((8, 8, 8)), path, {**RECIPE, 'tissue_mean': 1.17})
+    b0 = 100 + 5 * np.stack([gaussian(p, 3.0) for p in rng.standard_normal((4, 32, 32))], axis=2)
+    mask = np.zeros(b0.shape, bool)
+    mask[4:-4, 4:-4] = True
+    affine = np.diag([1.0, 1.0, 7.0, 1.0])
+    plain, made = (run((b0, 0.5 * b0), w, affine, mask=mask) for w in (identity, path))
+    assert robust_scale(made.b0, made.trace, mask) == pytest.approx(1.17, rel=1e-5)
+    factor = made.b0[mask] / plain.b0[mask]
+    np.testing.assert_allclose(factor, factor.mean(), rtol=1e-5)
+    np.testing.assert_allclose(made.trace[mask], factor.mean() * plain.trace[mask], rtol=1e-5)
+    np.testing.assert_allclose(made.gain, factor.mean() * plain.gain, rtol=1e-4)

@@ -97,7 +97,7 @@ def test_condition_is_standardised():
 
 
 @pytest.mark.parametrize(
-    ('cycles', 'kept'), [(0.05, 1.0), (0.25, 1.0), (0.30, 1.0), (0.395, 0.5), (0.49, 0.0)]
+    ('cycles', 'kept'), [(0.05, 1.0), (0.25, 1.0), (0.28, 1.0), (0.37, 0.5), (0.47, 0.0)]
 )
 def test_what_the_canonical_resolution_cannot_hold_is_held_back(cycles, kept):
     """Half way between pass and stop half the amplitude is left."""

@@ -38,7 +38,12 @@ class Untouched(torch.nn.Module):
 
 
 WEIGHTS = SimpleNamespace(
-    model=Untouched(), fwhm_mm=2.0, spacing_mm=1.0, thickness_mm=4.0, sha256='0' * 64
+    model=Untouched(),
+    fwhm_mm=2.0,
+    spacing_mm=1.0,
+    thickness_mm=4.0,
+    tissue_mean=None,
+    sha256='0' * 64,
 )
 
 
