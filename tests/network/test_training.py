@@ -215,5 +215,5 @@ def test_every_weight_costs_an_output_that_is_wrong(twins, rng, weight):
         for part in (tensors, perfect(tensors))
     ]
     assert costs[0] > 0.005
-    # (what is left is what the network doubts of itself, which may be below 0)
-    assert costs[1] < 0.05 * costs[0]
+    # (what is left is the network's doubt of itself, and the spectrum beyond its own limit)
+    assert costs[1] < 0.1 * costs[0]
