@@ -15,7 +15,7 @@ from bidsharmony.network.weights import shipped_weights
 from bidsharmony.numerics.grids import resample_to_shape
 from tests.tiny_dataset import write_dataset, write_run, write_weights
 
-NEAR = 0.07  # nRMSE of a real scan that came back, beside its noise
+NEAR = 0.08  # nRMSE of a real scan that came back, beside its noise
 
 
 @pytest.fixture(scope='module')
