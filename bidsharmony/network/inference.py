@@ -137,6 +137,7 @@ def harmonize_summary(
         )
     to_ras = io_orientation(affine)
     images = [apply_orientation(np.asarray(i, np.float32), to_ras) for i in (b0, trace)]
+    inside = apply_orientation(mask, to_ras) if mask is not None and mask.any() else None
     ras_affine = np.asarray(affine) @ inv_ornt_aff(to_ras, b0.shape)
     ras_axis = int(to_ras[axis, 0])
     shape, grid_affine = inplane_grid(images[0].shape, ras_affine, ras_axis, network.spacing_mm)
@@ -146,9 +147,9 @@ def harmonize_summary(
     if not _has_profile(metadata, profile):
         kernel = throughplane_kernel(acquired, spacing, profile)
     thick = [through_plane(image / scale, ras_axis, kernel) for image in images]
-    if mask is not None and mask.any():
+    if inside is not None:
         # thin slices hold less fluid beside tissue: measured again where all are alike
-        unit = robust_scale(*thick, apply_orientation(mask, to_ras))
+        unit = robust_scale(*thick, inside)
         thick, scale = [image / np.float32(unit) for image in thick], scale * unit
     # cubic interpolation as in training (physics.pairs.to_grid); its undershoot is cut off
     fine = np.stack([np.maximum(resample_to_shape(i, shape, order=3), 0) for i in thick])
@@ -158,9 +159,8 @@ def harmonize_summary(
         None if mask is None else apply_orientation(mask, to_ras).transpose(layout),
     )
     out, log_gain, error = _run(network, fine, ras_axis, {**metadata, **marks}, threads)
-    if mask is not None and mask.any():
-        fine_mask = resample_to_shape(apply_orientation(mask, to_ras), shape) > 0.5
-        excess = unit_excess(network, out, fine_mask)
+    if inside is not None:
+        excess = unit_excess(network, out, resample_to_shape(inside, shape) > 0.5)
         out, error = out / np.float32(excess), error / np.float32(excess)
         log_gain = log_gain - np.float32(np.log(excess))
     pixels = np.linalg.norm(grid_affine[:3, :3], axis=0)

@@ -27,6 +27,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bidsharmony.numerics.marks import POWER_MARKS
+
+# of log10 of power along rows and columns, six bands each
+_POWER_CENTRES = (
+    *2 * (-0.9, -1.7, -2.8, -4.0, -4.9, -5.6),  # b=0
+    *2 * (-0.9, -1.5, -2.4, -3.3, -4.0, -4.9),  # trace
+)
 #: What the network is told of a scan: the sidecar's facts and the marks measured in the image
 #: (`numerics.marks`), each with centre and spread of its standardisation.
 CONDITIONS = (
@@ -40,18 +47,7 @@ CONDITIONS = (
     ('MeasuredNoiseTrace', -2.3, 0.5),
     ('MeasuredSlopeB0', -7.0, 2.5),
     ('MeasuredSlopeTrace', -6.0, 3.0),
-    # log10 of power along rows and columns, by lower end of the band in cycles per 100 mm
-    *(
-        (f'MeasuredPower{image}{axis}{low:02d}', centre, spread)
-        for image, centres in (
-            ('B0', (-0.9, -1.7, -2.8, -4.0, -4.9, -5.6)),
-            ('Trace', (-0.9, -1.5, -2.4, -3.3, -4.0, -4.9)),
-        )
-        for axis in ('Rows', 'Columns')
-        for low, centre, spread in zip(
-            (8, 13, 18, 23, 29, 36), centres, (0.4, 0.8, 1.2, 1.3, 1.4, 1.2), strict=True
-        )
-    ),
+    *zip(POWER_MARKS, _POWER_CENTRES, 4 * (0.4, 0.8, 1.2, 1.3, 1.4, 1.2), strict=True),
 )
 FACTS = tuple(key for key, *_ in CONDITIONS[:6])  # the sidecar's
 N_CONDITIONS = 2 * len(CONDITIONS)

@@ -15,7 +15,7 @@ from bidsharmony.network.weights import shipped_weights
 from bidsharmony.numerics.grids import resample_to_shape
 from tests.tiny_dataset import write_dataset, write_run, write_weights
 
-NEAR = 0.08  # nRMSE of a real scan that came back, beside its noise
+NEAR = 0.07  # nRMSE of a real scan that came back, beside its noise
 
 
 @pytest.fixture(scope='module')
@@ -164,7 +164,9 @@ def test_shipped_network_stays_near_a_real_scan(bench, real):
         row, _ = bench.measure(scan, made)
         for channel in bench.CHANNELS:
             found = row[channel]
-            assert beside_noise(found['nrmse'], found['nrmse_noise']) < NEAR, channel
+            # the stroke's trace is sharper than the canonical resolution
+            limit = 0.072 if 'lesion' in row and channel == 'trace' else NEAR
+            assert beside_noise(found['nrmse'], found['nrmse_noise']) < limit, channel
             assert found['overshoot_after'] < found['overshoot_before'] + 0.03
         assert abs(row['adc_white_matter']['change']) < 0.05
     assert row['lesion']['half_height']['after_before'] > 0.6

@@ -122,3 +122,16 @@ def test_half_precision_leaves_no_grain(images):
     with torch.autocast('cpu', torch.bfloat16):
         out = random_model()(images, torch.zeros(2, N_CONDITIONS)).images
     assert out.dtype == torch.float32
+
+
+def test_a_point_is_as_wide_as_the_documents_say():
+    """Full width at half maximum of a Gaussian of 2 mm on a grid of 1 mm, before and behind."""
+    n, fine = 128, 32
+    frequencies = np.fft.rfftfreq(n)
+    gaussian = np.exp(-2 * (np.pi * frequencies * 2.0 / (2 * np.sqrt(2 * np.log(2)))) ** 2)
+    point = np.zeros(n)
+    point[n // 2] = 1
+    limit = np.abs(np.fft.rfft(band_limit(n).numpy() @ point))
+    for response, expected in ((gaussian, 2.03), (gaussian * limit, 2.22)):
+        line = np.fft.fftshift(np.fft.irfft(response, n * fine))
+        assert np.sum(line > line.max() / 2) / fine == pytest.approx(expected, abs=0.04)
