@@ -14,7 +14,7 @@ from bidsharmony.network.model import encode_metadata
 from bidsharmony.network.weights import Weights
 from bidsharmony.numerics.intensity import robust_scale
 from bidsharmony.numerics.marks import MARKS, measured_marks
-from bidsharmony.physics.heads import Head, Slab, brain_positions, draw_slab
+from bidsharmony.physics.heads import Head, brain_positions, draw_slab
 from bidsharmony.physics.lesions import KINDS, draw_lesion
 from bidsharmony.physics.pairs import (
     CANONICAL_METADATA,
@@ -28,6 +28,7 @@ from bidsharmony.physics.pairs import (
 from bidsharmony.physics.protocol import Protocol
 from bidsharmony.physics.scanner import blur
 from bidsharmony.physics.signal import varied_table
+from bidsharmony.physics.slabs import Slab
 from bidsharmony.physics.tissue import TISSUE_NAMES
 
 CHANNELS = ('b0', 'trace')

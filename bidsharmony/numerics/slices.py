@@ -1,4 +1,4 @@
-"""Bring slices to the slice profile that every scanner can reach by averaging."""
+"""Profiles of slices, and how averaging brings them to one that every scanner can reach."""
 
 from __future__ import annotations
 
@@ -11,6 +11,37 @@ from scipy.optimize import nnls
 FWHM_PER_SD = 2 * np.sqrt(2 * np.log(2))
 _EDGE_PLACES = 4000
 _NO_WEIGHT = 1e-3  # what a neighbour adds less of is not worth a slice of reach
+
+
+def slice_profile(thickness: float, offsets: np.ndarray) -> np.ndarray:
+    """Sample the profile of a slice of given full width at half maximum.
+
+    A box convolved with a Gaussian of a fifth of its width: the imperfect edges of a selective
+    pulse.
+
+    Parameters
+    ----------
+    thickness : float
+        mm.
+    offsets : (n,) float
+        mm from the slice's centre.
+
+    Returns
+    -------
+    (n,) float
+        Of unit integral over mm.
+
+    Examples
+    --------
+    >>> profile = slice_profile(3.0, np.array([0.0, 1.5, 3.0]))
+    >>> round(float(profile[1] / profile[0]), 2), round(float(profile[2] / profile[0]), 2)
+    (0.5, 0.0)
+    """
+    sigma = 0.2 * thickness / FWHM_PER_SD
+    offsets = np.asarray(offsets, float)
+    upper = special.erf((offsets + thickness / 2) / (np.sqrt(2) * sigma))
+    lower = special.erf((offsets - thickness / 2) / (np.sqrt(2) * sigma))
+    return (upper - lower) / (2 * thickness)
 
 
 @lru_cache(maxsize=4096)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from scipy import ndimage
 
@@ -115,13 +117,18 @@ def log_spectral_distance(psd_a: np.ndarray, psd_b: np.ndarray) -> float:
 
 def _ring_means(power: np.ndarray) -> np.ndarray:
     """Average a 2-D power spectrum, zero frequency first, over rings."""
-    height, width = power.shape
-    side = min(height, width)
-    rows, columns = np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)
-    rings = np.rint(np.hypot(rows, columns) * side).astype(int).ravel()
-    count = side // 2 + 1
-    sums = np.bincount(rings, power.ravel(), minlength=count)[:count]
-    return sums / np.bincount(rings, minlength=count)[:count]
+    rings, members = _rings(power.shape)
+    count = len(members)
+    return np.bincount(rings, power.ravel(), minlength=count)[:count] / members
+
+
+@lru_cache(maxsize=16)
+def _rings(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ring of each frequency, (H W,), and how many lie in each up to the shorter side's
+    end."""
+    rows, columns = np.fft.fftfreq(shape[0])[:, None], np.fft.fftfreq(shape[1])
+    rings = np.rint(np.hypot(rows, columns) * min(shape)).astype(np.int32).ravel()
+    return rings, np.bincount(rings)[: min(shape) // 2 + 1]
 
 
 def _windowed_psd(image: np.ndarray, window: np.ndarray) -> np.ndarray:

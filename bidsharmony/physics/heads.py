@@ -12,21 +12,18 @@ import numpy as np
 from scipy import ndimage
 
 from bidsharmony.numerics.intensity import trimmed_tissue
-from bidsharmony.physics.fields import Texture, draw_textures, smooth_field
-from bidsharmony.physics.lesions import Lesion, draw_lesion
-from bidsharmony.physics.scanner import blur, slice_profile
+from bidsharmony.physics.fields import draw_textures, smooth_field
+from bidsharmony.physics.lesions import draw_lesion
+from bidsharmony.physics.scanner import blur
 from bidsharmony.physics.signal import (
     CANONICAL_B_VALUE,
     CANONICAL_CONTRAST,
-    Contrast,
-    TissueTable,
     nominal_table,
-    tissue_signal,
 )
+from bidsharmony.physics.slabs import REACH, Slab
 from bidsharmony.physics.tissue import BRAIN_TISSUES, TISSUE_NAMES, tissue_codes
 
 PLANES = ('axial', 'coronal', 'sagittal')
-REACH = 6  # mm: sub-slices on either side of a slab's centre
 SUSCEPTIBILITY_STEP = 4  # mm
 SHARES_STEP = 6  # mm between the slices that a head's scale is read from
 _SURROUNDINGS = (
@@ -115,7 +112,7 @@ class Head:
             chosen[mask] = kept[first : first + count]
             first += count
             # a blurred pixel is made of its neighbours' tissue
-            total += slab.fractions(profile) @ blur(chosen, fwhm).ravel()
+            total += slab.fractions(profile).reshape(len(total), -1) @ blur(chosen, fwhm).ravel()
         return total / total.sum()
 
     @cached_property
@@ -207,154 +204,6 @@ def warped_head(head: Head, name: str, rng: np.random.Generator, amplitude: floa
     return Head(name, codes)
 
 
-@dataclass(frozen=True)
-class Slab:
-    """A slice through a head before any scanner: tissue codes of its sub-slices, and its texture.
-
-    Which of the sub-slices a scanner averages, and how, is its slice profile: (P,) weights.
-
-    Attributes
-    ----------
-    codes : (P, F, F) uint8
-        Sub-slices 1 mm apart about the slice's centre, warped in plane; F is the field of view in
-        mm.
-    textures : three Texture, optional
-        Relative variation of proton density, 1/T2 and diffusivity within tissue. A thick slice
-        averages over it, as it does over everything.
-    lesions : tuple of Lesion
-    grain : (P, F, F) float32, optional
-        Factor on the signal: what a head's real texture says (`Head.texture`).
-    squeeze : (F, F) float32, optional
-        Logarithm of the signal that the susceptibility warp piles up.
-    """
-
-    codes: np.ndarray
-    textures: tuple[Texture, Texture, Texture] | None = None
-    lesions: tuple[Lesion, ...] = ()
-    grain: np.ndarray | None = None
-    squeeze: np.ndarray | None = None
-
-    @cached_property
-    def _fractions(self) -> dict[bytes, np.ndarray]:
-        return {}
-
-    def fractions(self, profile: np.ndarray) -> np.ndarray:
-        """Return each tissue's fraction of each pixel under a slice profile; (T, F F) float32."""
-        key = np.asarray(profile, np.float32).tobytes()
-        if key not in self._fractions:
-            pixels = self.codes[0].size
-            index = np.arange(pixels)
-            out = np.zeros((len(TISSUE_NAMES), pixels), np.float32)
-            for codes, weight in zip(self.codes.reshape(-1, pixels), profile, strict=True):
-                if weight > 0:
-                    out[codes, index] += np.float32(weight)
-            self._fractions[key] = out
-        return self._fractions[key]
-
-    def mean(self, profile: np.ndarray, *per_tissue: np.ndarray) -> np.ndarray:
-        """Average properties of tissues over a slice profile; n of (T,) to (n, F, F) float32."""
-        properties = np.stack(per_tissue).astype(np.float32)
-        return (properties @ self.fractions(profile)).reshape(-1, *self.codes.shape[1:])
-
-    def brain(self, profile: np.ndarray) -> np.ndarray:
-        """Return the brain's fraction of each pixel; (F, F) float32."""
-        return self.mean(profile, BRAIN_TISSUES)[0]
-
-    def head(self, profile: np.ndarray) -> np.ndarray:
-        """Return the fraction of each pixel that is not air; (F, F) float32."""
-        return self.mean(profile, np.arange(len(TISSUE_NAMES)) > 0)[0]
-
-    def images(
-        self,
-        table: TissueTable,
-        contrast: Contrast,
-        b_values: tuple[float, ...],
-        profile: np.ndarray,
-    ) -> np.ndarray:
-        """Compute the noise-free images at 1 mm.
-
-        Texture and lesions act on the slab's signal-weighted mean relaxation rate and
-        attenuation: exact where a pixel is one tissue, a first-order mixture elsewhere.
-
-        Parameters
-        ----------
-        table : TissueTable
-        contrast : Contrast
-        b_values : tuple of float
-            s/mm2, one image each.
-        profile : (P,) float
-            Weights of the sub-slices, of sum 1.
-
-        Returns
-        -------
-        (len(b_values), F, F) float32
-        """
-        base, rate = tissue_signal(table, contrast)
-        signals = [tissue_signal(table, contrast, b)[0] for b in b_values]
-        mean, rated, *means = self.mean(profile, base, base * rate, *signals)
-        safe = np.maximum(mean, 1e-6)
-        te_rate = contrast.echo_time * rated / safe
-        density, t2, diffusivity = (
-            (np.zeros_like(safe),) * 3
-            if self.textures is None
-            else (texture.under(profile) for texture in self.textures)
-        )
-        log_b0 = -te_rate * t2
-        for lesion in self.lesions:
-            log_b0 = log_b0 + te_rate * (1 - 1 / lesion.t2_scale) * lesion.weight
-        factor = 1 + density
-        if self.grain is not None:
-            factor = factor * np.tensordot(profile.astype(np.float32), self.grain, axes=(0, 0))
-        out = []
-        for image, signal, b_value in zip(means, signals, b_values, strict=True):
-            log_signal = log_b0
-            if b_value > 0:
-                attenuation = np.log(safe / np.maximum(image, 1e-6))
-                log_signal = log_signal - attenuation * diffusivity
-                for lesion in self.lesions:
-                    log_signal = (
-                        log_signal + attenuation * (1 - lesion.diffusivity_scale) * lesion.weight
-                    )
-            shown = image * factor * np.exp(log_signal)
-            for lesion in self.lesions:
-                if lesion.fluid > 0:
-                    fluid = np.float32(signal[TISSUE_NAMES.index('ventricle')])
-                    shown += lesion.fluid * lesion.weight * (fluid - shown)
-            out.append(shown)
-        return np.stack(out).astype(np.float32)
-
-
-def profile_weights(thickness: float, kernel: np.ndarray, spacing: float) -> np.ndarray:
-    """Return the profile of slices that were averaged by a through-plane kernel.
-
-    Parameters
-    ----------
-    thickness : float
-        mm, full width at half maximum of a single slice's profile.
-    kernel : (2 r + 1,) float
-        Weights of neighbouring slices, of sum 1.
-    spacing : float
-        mm between them.
-
-    Returns
-    -------
-    (2 REACH + 1,) float32
-        Weights of sub-slices 1 mm apart, of sum 1; what lies further than `REACH` is left out.
-
-    Examples
-    --------
-    >>> weights = profile_weights(3.0, np.ones(1), 3.0)
-    >>> len(weights), round(float(weights.sum()), 5), bool(weights[0] == 0)
-    (13, 1.0, True)
-    """
-    offsets = np.arange(-REACH, REACH + 1)
-    out = np.zeros(len(offsets))
-    middle = len(kernel) // 2
-    for i, share in enumerate(kernel):
-        out += share * slice_profile(thickness, offsets - (i - middle) * spacing)
-    return (out / out.sum()).astype(np.float32)
-
-
 def draw_slab(
     head: Head,
     fov: int,
@@ -404,20 +253,26 @@ def draw_slab(
     c = np.clip(np.rint(columns).astype(int), 0, volume.shape[2] - 1)
     outside = (np.rint(rows) != r) | (np.rint(columns) != c)
     lean = np.rint(planes).astype(int)
+    # positions in the head's memory: a third of the time of three indices
+    slice_step, row_step, column_step = (
+        int(np.prod(head.codes.shape[axis + 1 :])) for axis in axes
+    )
+    base = r * row_step + c * column_step
 
     def gather(source: np.ndarray) -> np.ndarray:
+        flat = np.ravel(source)
         return np.stack(
             [
-                source[np.clip(lean + offset, 0, len(volume) - 1), r, c]
+                flat[np.clip(lean + offset, 0, len(volume) - 1) * slice_step + base]
                 for offset in range(-REACH, REACH + 1)
             ]
         )
 
-    codes = gather(volume)
+    codes = gather(head.codes)
     codes[:, outside] = 0
     grain = None
     if head.texture is not None:
-        grain = gather(np.transpose(head.texture, axes)).astype(np.float32)
+        grain = gather(head.texture).astype(np.float32)
         grain[:, outside] = 1
     slab = Slab(codes, draw_textures(fov, REACH, rng), grain=grain, squeeze=squeeze)
     tissue = BRAIN_TISSUES[codes[REACH]].astype(np.float32)

@@ -12,7 +12,7 @@ from bidsharmony.numerics.intensity import FLUID_ADC
 from bidsharmony.numerics.marks import measured_marks
 from bidsharmony.numerics.slices import FWHM_PER_SD, throughplane_kernel
 from bidsharmony.physics.fields import smooth_field
-from bidsharmony.physics.heads import PLANES, REACH, Head, Slab, draw_slab, profile_weights
+from bidsharmony.physics.heads import PLANES, Head, draw_slab
 from bidsharmony.physics.protocol import Protocol, draw_protocol
 from bidsharmony.physics.scanner import KSpace, acquire, blur
 from bidsharmony.physics.signal import (
@@ -22,6 +22,7 @@ from bidsharmony.physics.signal import (
     tissue_signal,
     varied_table,
 )
+from bidsharmony.physics.slabs import REACH, Slab, profile_weights
 from bidsharmony.physics.tissue import TISSUE_NAMES, TISSUES
 
 CANONICAL_FWHM = 2.0  # mm in plane: the resolution of the truth

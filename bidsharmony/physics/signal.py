@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -102,7 +103,7 @@ def tissue_signal(
     >>> bool(signal[TISSUE_NAMES.index('cortex')] > signal[TISSUE_NAMES.index('white matter')])
     True
     """
-    t1, t2 = np.array([t.relaxation(contrast.field_strength) for t in TISSUES.values()]).T
+    t1, t2 = _relaxation_times(contrast.field_strength)
     t1, t2 = t1 * table.t1_scale, t2 * table.t2_scale
     attenuation = b_value * table.diffusivity
     turning = 3.0 / np.maximum(table.kurtosis, 1e-6)
@@ -113,6 +114,13 @@ def tissue_signal(
         * np.exp(-contrast.echo_time / t2 + exponent)
     )
     return signal, 1.0 / t2
+
+
+@lru_cache(maxsize=16)
+def _relaxation_times(field_strength: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return T1 and T2 of every tissue, two of (T,) in s."""
+    times = np.array([tissue.relaxation(field_strength) for tissue in TISSUES.values()])
+    return times[:, 0], times[:, 1]
 
 
 def canonical_unit() -> float:

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from bidsharmony.physics.fields import smooth_field
-from bidsharmony.physics.heads import REACH, SUSCEPTIBILITY_STEP, Head, Slab, profile_weights
+from bidsharmony.physics.heads import SUSCEPTIBILITY_STEP, Head
 from bidsharmony.physics.lesions import Lesion, lesion_properties
 from bidsharmony.physics.pairs import (
     CANONICAL_FWHM,
@@ -33,6 +33,7 @@ from bidsharmony.physics.signal import (
     nominal_table,
     tissue_signal,
 )
+from bidsharmony.physics.slabs import REACH, Slab, profile_weights
 from bidsharmony.physics.tissue import BRAIN_TISSUES, TISSUE_NAMES, TISSUES
 
 LESION_RADII = (6.0, 12.0)  # mm

@@ -10,7 +10,7 @@ from bidsharmony.network.inference import CANONICAL
 from bidsharmony.numerics.intensity import robust_scale
 from bidsharmony.numerics.slices import FWHM_PER_SD, throughplane_kernel
 from bidsharmony.physics.fields import smooth_field
-from bidsharmony.physics.heads import REACH, Head, draw_slab, profile_weights
+from bidsharmony.physics.heads import Head, draw_slab
 from bidsharmony.physics.lesions import KINDS, RANGES, Lesion, draw_lesion, lesion_properties
 from bidsharmony.physics.pairs import (
     CANONICAL_FWHM,
@@ -28,6 +28,7 @@ from bidsharmony.physics.pairs import (
 )
 from bidsharmony.physics.protocol import Protocol
 from bidsharmony.physics.signal import CANONICAL_CONTRAST, nominal_table, tissue_signal
+from bidsharmony.physics.slabs import REACH, profile_weights
 from bidsharmony.physics.tissue import BRAIN_TISSUES, TISSUE_NAMES
 from tests.physics.heads import ball
 

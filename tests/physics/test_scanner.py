@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bidsharmony.numerics.slices import slice_profile
 from bidsharmony.physics.protocol import (
     HELD_OUT,
     Protocol,
@@ -17,7 +18,6 @@ from bidsharmony.physics.scanner import (
     KSpace,
     acquire,
     blur,
-    slice_profile,
     window_1d,
 )
 from bidsharmony.physics.signal import Contrast
