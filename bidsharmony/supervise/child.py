@@ -17,11 +17,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from bidsharmony.bids.names import output_stem
+from bidsharmony.settings import Settings
 from bidsharmony.supervise.finish import finish
 from bidsharmony.supervise.marker import (
     file_sha256,
@@ -31,6 +33,7 @@ from bidsharmony.supervise.marker import (
     stem_of,
 )
 from bidsharmony.supervise.records import Job, Outcome
+from bidsharmony.workflows.method import Method
 
 LOGGER = logging.getLogger('bidsharmony')
 
@@ -146,13 +149,13 @@ def result_options(job: Job) -> dict[str, Any]:
     """List what changes results beside the inputs; the weights by their content."""
     from bidsharmony.network.weights import shipped_weights
 
-    weights = job.settings.weights or shipped_weights()
-    return {
-        'b0_threshold': job.settings.b0_threshold,
-        'bias_correction': job.settings.bias_correction,
-        'canonical_resolution': job.settings.canonical_resolution,
-        'weights': file_sha256(weights),
-    }
+    method = method_of(job.settings)
+    return {**asdict(method), 'weights': file_sha256(method.weights or shipped_weights())}
+
+
+def method_of(settings: Settings) -> Method:
+    """Take from the settings what changes results: the options of the same names."""
+    return Method(**{item.name: getattr(settings, item.name) for item in fields(Method)})
 
 
 def work_folder(job: Job) -> Path:
@@ -193,10 +196,7 @@ def _harmonize(job: Job, checked: list, staging: Path, work_dir: Path) -> dict[s
         bids_dir=job.settings.bids_dir,
         staging_dir=staging,
         work_dir=work_dir,
-        b0_threshold=job.settings.b0_threshold,
-        bias_correction=job.settings.bias_correction,
-        canonical_resolution=job.settings.canonical_resolution,
-        weights=job.settings.weights,
+        method=method_of(job.settings),
         threads=job.settings.omp_nthreads,
     )
     crashes: dict[str, str] = {}

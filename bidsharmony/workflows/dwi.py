@@ -15,6 +15,7 @@ from bidsharmony.interfaces.sidecars import public_sidecar, scanner_facts, zero_
 from bidsharmony.interfaces.summary import BrainMask, MeanB0, TraceWeighted
 from bidsharmony.workflows.bias import init_bias_wf
 from bidsharmony.workflows.harmonize import init_harmonize_wf
+from bidsharmony.workflows.method import Method
 from bidsharmony.workflows.outputs import PRODUCTS, init_outputs_wf
 
 
@@ -59,10 +60,7 @@ def init_dwi_wf(
     checked: CheckedRun,
     bids_dir: Path,
     staging_dir: Path,
-    b0_threshold: float,
-    bias_correction: bool,
-    canonical_resolution: float | None,
-    weights: Path | None,
+    method: Method,
     threads: int,
     name: str,
 ) -> Workflow:
@@ -74,11 +72,7 @@ def init_dwi_wf(
         a run whose files were read to the end
     bids_dir, staging_dir : Path
         where it comes from, and where its derivatives are collected
-    b0_threshold : s/mm2
-    bias_correction : bool
-    canonical_resolution : float or None
-        mm
-    weights : Path or None
+    method : Method
     threads : int
     name : str
     """
@@ -93,12 +87,12 @@ def init_dwi_wf(
     workflow.connect([(mean_b0, brain, [('b0_file', 'b0_file')])])
 
     trace = Node(
-        TraceWeighted(**files, **gradients, b0_ixs=b0_ixs, b0_threshold=b0_threshold),
+        TraceWeighted(**files, **gradients, b0_ixs=b0_ixs, b0_threshold=method.b0_threshold),
         name='trace_weighted',
     )
     workflow.connect([(brain, trace, [('mask_file', 'mask_file')])])
 
-    bias_wf = init_bias_wf(slice_axis=checked.slice_axis, apply=bias_correction)
+    bias_wf = init_bias_wf(slice_axis=checked.slice_axis, apply=method.bias_correction)
     workflow.connect([
         (mean_b0, bias_wf, [('b0_file', 'inputnode.b0_file')]),
         (trace, bias_wf, [('trace_file', 'inputnode.trace_file')]),
@@ -109,8 +103,7 @@ def init_dwi_wf(
         metadata=facts.metadata,
         slice_axis=checked.slice_axis,
         b0_ixs=b0_ixs,
-        canonical_resolution=canonical_resolution,
-        weights=weights,
+        method=method,
         threads=threads,
     )
     harmonize_wf.get_node('inputnode').inputs.dwi_file = str(run.image)

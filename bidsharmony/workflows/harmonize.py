@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
 from bidsharmony.interfaces.harmonize import ApplyGain, HarmonizeSummary
+from bidsharmony.workflows.method import Method
 
 CANONICAL_PORTS = ('b0_file', 'trace_file', 'adc_file', 'uncertainty_file', 'gain_file')
 
@@ -18,8 +18,7 @@ def init_harmonize_wf(
     metadata: Mapping[str, float],
     slice_axis: int,
     b0_ixs: list[int],
-    canonical_resolution: float | None,
-    weights: Path | None,
+    method: Method,
     threads: int,
     name: str = 'harmonize_wf',
 ) -> Workflow:
@@ -31,10 +30,7 @@ def init_harmonize_wf(
         scanner facts, BIDS keys and units
     slice_axis : int
     b0_ixs : list of int
-    canonical_resolution : float or None
-        in-plane FWHM of the canonical images, mm; None takes that of the weights
-    weights : Path or None
-        None takes the shipped ones
+    method : Method
     threads : int
 
     Inputs
@@ -69,10 +65,10 @@ def init_harmonize_wf(
         HarmonizeSummary(metadata=dict(metadata), slice_axis=slice_axis, threads=threads),
         name='network',
     )
-    if canonical_resolution is not None:
-        network.inputs.canonical_resolution = canonical_resolution
-    if weights is not None:
-        network.inputs.weights = str(weights)
+    if method.canonical_resolution is not None:
+        network.inputs.canonical_resolution = method.canonical_resolution
+    if method.weights is not None:
+        network.inputs.weights = str(method.weights)
     workflow.connect([
         (inputnode, network, [
             (port, port) for port in ('b0_file', 'trace_file', 'trace_facts', 'mask_file')

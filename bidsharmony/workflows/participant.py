@@ -10,6 +10,7 @@ from nipype.pipeline.engine import Workflow
 
 from bidsharmony.interfaces.inputs import CheckedRun
 from bidsharmony.workflows.dwi import init_dwi_wf
+from bidsharmony.workflows.method import Method
 
 
 def workflow_name(stem: str) -> str:
@@ -30,10 +31,7 @@ def init_participant_wf(
     bids_dir: Path,
     staging_dir: Path,
     work_dir: Path,
-    b0_threshold: float,
-    bias_correction: bool,
-    canonical_resolution: float | None,
-    weights: Path | None,
+    method: Method,
     threads: int,
 ) -> Workflow:
     """Harmonize every run of one participant; a run that fails leaves the others alone.
@@ -45,12 +43,7 @@ def init_participant_wf(
     runs : sequence of CheckedRun
     bids_dir, staging_dir, work_dir : Path
         the dataset, where derivatives are collected, and where nodes work
-    b0_threshold : s/mm2
-    bias_correction : bool
-    canonical_resolution : float or None
-        in-plane FWHM of the canonical images, mm; None takes that of the weights
-    weights : Path or None
-        None takes the shipped ones
+    method : Method
     threads : int
         of torch
     """
@@ -61,10 +54,7 @@ def init_participant_wf(
                 checked=checked,
                 bids_dir=bids_dir,
                 staging_dir=staging_dir,
-                b0_threshold=b0_threshold,
-                bias_correction=bias_correction,
-                canonical_resolution=canonical_resolution,
-                weights=weights,
+                method=method,
                 threads=threads,
                 name=workflow_name(checked.run.stem),
             )

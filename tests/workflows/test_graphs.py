@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from bidsharmony.interfaces.inputs import check_run
+from bidsharmony.workflows.method import Method
 from bidsharmony.workflows.outputs import PRODUCTS, expected_endings
 from bidsharmony.workflows.participant import init_participant_wf, workflow_name
 from tests import tiny_dataset
@@ -22,10 +23,12 @@ def workflow(tmp_path):
         bids_dir=root,
         staging_dir=tmp_path / 'staging',
         work_dir=tmp_path / 'work',
-        b0_threshold=40.0,
-        bias_correction=False,
-        canonical_resolution=2.5,
-        weights=Path(__file__),
+        method=Method(
+            b0_threshold=40.0,
+            bias_correction=False,
+            canonical_resolution=2.5,
+            weights=Path(__file__),
+        ),
         threads=2,
     )
 

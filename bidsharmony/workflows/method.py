@@ -1,0 +1,28 @@
+"""What changes results beside the input: the method's options, as the graphs take them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """Hold the options that every run of a dataset is harmonized by.
+
+    Parameters
+    ----------
+    b0_threshold : s/mm2
+        b-values up to this one count as b=0
+    bias_correction : bool
+        whether N4 divides the receive field out
+    canonical_resolution : float or None
+        in-plane FWHM of the canonical images, mm; None takes that of the weights
+    weights : Path or None
+        None takes the shipped ones
+    """
+
+    b0_threshold: float
+    bias_correction: bool
+    canonical_resolution: float | None
+    weights: Path | None
