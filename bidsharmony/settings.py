@@ -13,6 +13,9 @@ B0_THRESHOLD = 50.0
 COARSEST_RESOLUTION = 5.0
 """In-plane FWHM up to which canonical images may be blurred (mm)."""
 
+FINEST_VOXEL, COARSEST_VOXEL = 0.5, 10.0
+"""Voxels that a series can be brought to (mm)."""
+
 ANALYSIS_LEVELS = ('participant', 'group')
 
 
@@ -39,6 +42,10 @@ class Settings:
         b-values up to this one count as b=0 (s/mm2)
     bias_correction : bool
         whether N4 divides the receive field out
+    output_resolution : float or None
+        voxel of the harmonized series (mm); None keeps the input's grid
+    strength : float
+        1 harmonizes all the way, 0 leaves the series as it is
     canonical_resolution : float or None
         coarser in-plane FWHM of the canonical images (mm); None keeps that of the weights
     weights : Path or None
@@ -67,6 +74,8 @@ class Settings:
     omp_nthreads: int = 1
     b0_threshold: float = B0_THRESHOLD
     bias_correction: bool = True
+    output_resolution: float | None = None
+    strength: float = 1.0
     canonical_resolution: float | None = None
     weights: Path | None = None
     dry_run: bool = False

@@ -19,6 +19,8 @@ from bidsharmony.settings import (
     ANALYSIS_LEVELS,
     B0_THRESHOLD,
     COARSEST_RESOLUTION,
+    COARSEST_VOXEL,
+    FINEST_VOXEL,
     Settings,
 )
 
@@ -77,6 +79,32 @@ def _resolution(text: str) -> float:
         raise argparse.ArgumentTypeError(
             f'{text!r} is not a resolution up to {COARSEST_RESOLUTION:g} mm'
         )
+    return value
+
+
+def _voxel(text: str) -> float | None:
+    """Read ``native`` (None) or a voxel size in mm."""
+    if text == 'native':
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not FINEST_VOXEL <= value <= COARSEST_VOXEL:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither 'native' nor a voxel size of {FINEST_VOXEL:g} to "
+            f'{COARSEST_VOXEL:g} mm'
+        )
+    return value
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number from 0 to 1')
     return value
 
 
@@ -194,6 +222,21 @@ def build_parser() -> argparse.ArgumentParser:
         dest='bias_correction',
         action='store_false',
         help='leave the receive field in (for input that is bias-corrected already)',
+    )
+    method.add_argument(
+        '--output-resolution',
+        type=_voxel,
+        metavar='native|MM',
+        help="grid of the harmonized series: the input's own (native, the default), where ratios "
+        'of volumes stay to the last digit, or cubic voxels of this size, to which one linear '
+        'operator without negative weights brings all volumes',
+    )
+    method.add_argument(
+        '--strength',
+        type=_fraction,
+        default=1.0,
+        metavar='0..1',
+        help='how much to harmonize: 1 (default) all the way, 0 leaves the series as it is',
     )
     method.add_argument(
         '--canonical-resolution',

@@ -14,6 +14,7 @@ class _DescribeOutputsInput(BaseInterfaceInputSpec):
     sources = traits.List(traits.Str, mandatory=True, desc='BIDS URIs of the files used')
     trace_facts = traits.Dict(mandatory=True, desc='how the trace image was made')
     network_facts = traits.Dict(mandatory=True, desc='what the canonical images are')
+    series_facts = traits.Dict(mandatory=True, desc='strength, voxel_mm, fwhm_mm, noise_gain')
 
 
 class _DescribeOutputsOutput(TraitedSpec):
@@ -43,8 +44,11 @@ class DescribeOutputs(SimpleInterface):
             'fwhm_mm': network['canonical_fwhm_mm'],
             'profile_mm': network['canonical_profile_mm'],
             'extrapolated': self.inputs.trace_facts['extrapolated'],
+            'strength': network['strength'],
         }
-        self._results['series'] = sidecars.series_sidecar(sidecar, sources)
+        self._results['series'] = sidecars.series_sidecar(
+            sidecar, sources, self.inputs.series_facts
+        )
         self._results['canonical'] = sidecars.canonical_sidecar(sidecar, sources, **facts)
         self._results['adc'] = sidecars.canonical_sidecar(
             sidecar, sources, **facts, units='mm^2/s'

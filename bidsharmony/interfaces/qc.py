@@ -35,6 +35,7 @@ NETWORK_FACTS = (
     'canonical_profile_mm',
     'thickness_mm',
     'measured',
+    'resolution_mm',
 )
 
 SNR_LIMIT = 8.0
@@ -59,6 +60,7 @@ class _MeasureRunInput(BaseInterfaceInputSpec):
     bias_facts = traits.Dict(mandatory=True)
     network_facts = traits.Dict(mandatory=True)
     guarantee = traits.Dict(mandatory=True)
+    series_facts = traits.Dict(mandatory=True)
     zero_filling = traits.Int(1, usedefault=True, desc='pixels for each acquired one, in plane')
     n_replaced = traits.Int(0, usedefault=True, desc='b=0 voxels that were not finite')
     n_not_finite = traits.Int(0, usedefault=True, desc='series values that are not finite')
@@ -101,7 +103,8 @@ class MeasureRun(SimpleInterface):
         sigma = noise_sigma(
             b0, mask, self.inputs.run['input']['slice_axis'], self.inputs.zero_filling
         )
-        gain = load_volume(self.inputs.gain_file) * self.inputs.network_facts['robust_scale']
+        facts = self.inputs.network_facts
+        gain = load_volume(self.inputs.gain_file) * facts['robust_scale'] ** facts['strength']
         field = load_volume(self.inputs.field_file)
         adc_after = load_volume(self.inputs.adc_after)
         mask_after = load_mask(self.inputs.mask_after)
@@ -159,6 +162,7 @@ class MeasureRun(SimpleInterface):
                 'network': {key: network[key] for key in NETWORK_FACTS},
                 'gain': dict(zip(('p05', 'median', 'p95'), gain, strict=True)),
                 'guarantee': dict(self.inputs.guarantee),
+                'series': dict(self.inputs.series_facts),
                 'adc': {'before_median': adc[0], 'after_median': adc[1]},
                 **audit,
                 'notes': [*run['notes'], *([bias['note']] if bias['note'] else [])],

@@ -67,6 +67,15 @@ ACQUIRED = ('EchoTime', 'RepetitionTime', 'MagneticFieldStrength', 'SliceThickne
 UNINTERPOLATED = 1.4
 """Scanners interpolate to about 1 mm; at this voxel size (mm) and above they rarely do."""
 
+OF_SLICES = (
+    'SliceThickness',
+    'SpacingBetweenSlices',
+    'SliceTiming',
+    'SliceEncodingDirection',
+    'MultibandAccelerationFactor',
+)
+"""Keys that tell of slices as they were acquired."""
+
 _MATRIX_KEYS = EXTRA[:2]
 _TEXT = re.compile(r'[\w .,\\/()+-]{1,64}')
 _ABSOLUTE_PATH = re.compile(r'(?<![\w)])[/\\]')
@@ -235,9 +244,36 @@ def reported_facts(facts: ScannerFacts, b_value: float) -> dict[str, Any]:
     }
 
 
-def series_sidecar(sidecar: Mapping[str, Any], sources: list[str]) -> dict[str, Any]:
-    """Describe the harmonized series: the scanner's facts, since it still holds its data."""
-    return {**_plain(sidecar, CARRIED), **_derived(sources), 'Units': 'arbitrary'}
+def series_sidecar(
+    sidecar: Mapping[str, Any], sources: list[str], made: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Describe the harmonized series: the scanner's facts, since it still holds its data.
+
+    Parameters
+    ----------
+    sidecar : mapping
+    sources : list of str
+    made : mapping
+        ``strength``; ``fwhm_mm`` before and after; ``noise_gain``, below 1 where the series was
+        brought to another grid, whose slices were not acquired one by one
+
+    Examples
+    --------
+    >>> made = {'strength': 1.0, 'noise_gain': 0.6, 'fwhm_mm': {'after': [3, 3, 5]}}
+    >>> found = series_sidecar({'SliceTiming': [0, 1], 'SliceThickness': 5}, [], made)
+    >>> found['ResolutionFWHM'], 'SliceTiming' in found, 'SliceThickness' in found
+    ([3, 3, 5], False, False)
+    """
+    carried = _plain(sidecar, CARRIED)
+    if made['noise_gain'] < 1:
+        carried = {key: value for key, value in carried.items() if key not in OF_SLICES}
+    return {
+        **carried,
+        **_derived(sources),
+        'HarmonizationStrength': made['strength'],
+        'ResolutionFWHM': made['fwhm_mm']['after'],
+        'Units': 'arbitrary',
+    }
 
 
 def canonical_sidecar(
@@ -248,6 +284,7 @@ def canonical_sidecar(
     fwhm_mm: float,
     profile_mm: float,
     extrapolated: bool,
+    strength: float = 1.0,
     units: str = 'arbitrary',
 ) -> dict[str, Any]:
     """Describe a canonical image: the usual keys hold what it now is, ``Acquired*`` what it was.
@@ -267,10 +304,14 @@ def canonical_sidecar(
     >>> made['CanonicalSliceProfileFWHM'], made['SliceThickness']  # nothing makes slices thinner
     (4.0, 6.0)
     """
+    scanner = _plain(sidecar, ACQUIRED)
+    # half-way the image is neither the one nor the other: no echo time is its own
+    now = {key: canonical[key] for key in ACQUIRED if key in canonical} if strength == 1 else {}
     return {
-        **{key: canonical[key] for key in ACQUIRED if key in canonical},
-        **{f'Acquired{key}': value for key, value in _plain(sidecar, ACQUIRED).items()},
+        **now,
+        **{f'Acquired{key}': value for key, value in scanner.items()},
         **_derived(sources),
+        'HarmonizationStrength': strength,
         'CanonicalResolutionFWHM': fwhm_mm,
         'CanonicalSliceProfileFWHM': profile_mm,
         'Extrapolated': extrapolated,

@@ -135,7 +135,7 @@ def run_view(document: Mapping[str, Any], figures_dir: Path) -> dict[str, Any]:
         'channels': channels,
         'maps': panels(maps),
         'charts': panels(CHART_CAPTIONS),
-        'guarantee': guarantee_view(part(document, 'guarantee')),
+        'guarantee': guarantee_view(part(document, 'guarantee'), part(document, 'series')),
         'warnings': [str(text) for text in document.get('warnings') or ()],
         'notes': [str(text) for text in document.get('notes') or ()],
         'measures': measures(document),
@@ -162,8 +162,10 @@ def tags(document: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def guarantee_view(guarantee: Mapping[str, Any]) -> dict[str, str]:
-    """Say whether S_b/S_0 stayed what it was.
+def guarantee_view(
+    guarantee: Mapping[str, Any], series: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Say whether S_b/S_0 stayed what it was, and what became of diffusivity and anisotropy.
 
     Examples
     --------
@@ -174,6 +176,22 @@ def guarantee_view(guarantee: Mapping[str, Any]) -> dict[str, str]:
     'bad'
     """
     change, limit = guarantee.get('max_ratio_change'), guarantee.get('limit')
+    rows = diffusion_rows(part(guarantee, 'diffusion'))
+    gain = (series or {}).get('noise_gain')
+    if isinstance(gain, int | float) and gain < 1:
+        widths = [
+            ' \u00d7 '.join(number(width) for width in part(series, 'fwhm_mm').get(key) or ())
+            for key in ('before', 'after')
+        ]
+        return {
+            'css': 'good',
+            'headline': 'One linear operator for all volumes.',
+            'text': (
+                f'Resolution {widths[0]} → {widths[1]} mm, no negative weight, '
+                f'{number(gain)} times the noise: diffusion changes as with larger voxels.'
+            ),
+            'rows': rows,
+        }
     kept = (
         isinstance(change, int | float)
         and isinstance(limit, int | float)
@@ -187,7 +205,48 @@ def guarantee_view(guarantee: Mapping[str, Any]) -> dict[str, str]:
             f'Largest relative change of S_b/S_0: {number(change)} '
             f'(limit {number(limit)}) over {count(guarantee.get("n_voxels"))} voxels.'
         ),
+        'rows': rows,
     }
+
+
+def diffusion_rows(diffusion: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """List diffusivity, anisotropy, direction and noise: (name, before → after, largest change).
+
+    Examples
+    --------
+    >>> diffusion_rows({'md': [8e-4, 8e-4], 'fa': [0.3, 0.3], 'fa_change': 2e-7})[1]
+    ('fractional anisotropy, median', '0.3 → 0.3', '2e-07')
+    """
+    if not diffusion:
+        return []
+
+    def both(values: Any, factor: float = 1.0) -> str:
+        ends = values if isinstance(values, Sequence) and len(values) == 2 else (None, None)
+        return ' → '.join(
+            number(end * factor if isinstance(end, int | float) else None) for end in ends
+        )
+
+    def largest(key: str, unit: str) -> str:
+        value = diffusion.get(key)
+        return f'{number(value)} {unit}'.strip() if value is not None else ''
+
+    noise = part(diffusion, 'noise')
+    rows = [
+        (
+            'mean diffusivity, median',
+            f'{both(diffusion.get("md"), 1e3)} \u00d7 10⁻³ mm²/s',
+            largest('md_change', 'of itself'),
+        )
+    ]
+    if diffusion.get('fa') is not None:
+        rows.append(
+            ('fractional anisotropy, median', both(diffusion['fa']), largest('fa_change', ''))
+        )
+        if diffusion.get('v1_degrees') is not None:
+            rows.append(('first eigenvector', '', largest('v1_degrees', 'degrees')))
+    for key, name in (('b0', 'noise of a b = 0 volume'), ('weighted', 'noise of a weighted one')):
+        rows.append((f'{name}, of its mean', f'{both(noise.get(key), 100)} %', ''))
+    return rows
 
 
 def measures(document: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
@@ -229,6 +288,8 @@ def measures(document: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
             ('canonical resolution',
              number(network.get('canonical_fwhm_mm'), unit='mm FWHM, in plane')),
             ('canonical slice thickness', f'{" → ".join(thickness)} mm'),
+            ('the scan resolves, by axis',
+             ' \u00d7 '.join(number(w) for w in network.get('resolution_mm') or ()) + ' mm'),
         ],
     ]  # fmt: skip
 

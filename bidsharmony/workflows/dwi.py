@@ -80,6 +80,7 @@ def init_dwi_wf(
     files = {'dwi_file': str(run.image)}
     gradients = {'bval_file': str(run.bval), 'bvec_file': str(run.bvec)}
     facts = scanner_facts(run.sidecar, checked.shape, checked.zooms, checked.slice_axis)
+    filled = zero_filling(facts.metadata, checked.zooms, checked.slice_axis)
     workflow = Workflow(name=name)
 
     mean_b0 = Node(MeanB0(**files, b0_ixs=b0_ixs), name='mean_b0')
@@ -103,10 +104,11 @@ def init_dwi_wf(
         metadata=facts.metadata,
         slice_axis=checked.slice_axis,
         b0_ixs=b0_ixs,
+        zero_filling=filled,
         method=method,
         threads=threads,
     )
-    harmonize_wf.get_node('inputnode').inputs.dwi_file = str(run.image)
+    harmonize_wf.get_node('inputnode').inputs.trait_set(**files, **gradients)
     workflow.connect([
         (bias_wf, harmonize_wf, [
             (f'outputnode.{port}', f'inputnode.{port}')
@@ -119,7 +121,7 @@ def init_dwi_wf(
     measure = Node(
         MeasureRun(
             run=describe_run(checked, bids_dir, facts.warnings),
-            zero_filling=zero_filling(facts.metadata, checked.zooms, checked.slice_axis),
+            zero_filling=filled,
         ),
         name='measure',
     )
@@ -136,6 +138,7 @@ def init_dwi_wf(
             ('outputnode.b0_file', 'b0_after'), ('outputnode.trace_file', 'trace_after'),
             ('outputnode.adc_file', 'adc_after'), ('outputnode.canonical_mask', 'mask_after'),
             ('outputnode.gain_file', 'gain_file'), ('outputnode.facts', 'network_facts'),
+            ('outputnode.series_facts', 'series_facts'),
             ('outputnode.guarantee', 'guarantee'), ('outputnode.n_not_finite', 'n_not_finite'),
         ]),
     ])  # fmt: skip
@@ -148,13 +151,14 @@ def init_dwi_wf(
     )
     outputs_wf.get_node('inputnode').inputs.trait_set(**gradients)
     measured = ('qc_file', 'audit_file', 'figure_files', 'figure_descs')
-    elsewhere = {*measured, *gradients, 'mask_file', 'field_file'}
+    on_series = ('gain_file', 'field_file', 'mask_file')
+    elsewhere = {*measured, *gradients, *on_series}
     workflow.connect([
-        (brain, outputs_wf, [('mask_file', 'inputnode.mask_file')]),
         (trace, outputs_wf, [('facts', 'inputnode.trace_facts')]),
-        (bias_wf, outputs_wf, [('outputnode.field_file', 'inputnode.field_file')]),
         (harmonize_wf, outputs_wf, [
             ('outputnode.facts', 'inputnode.network_facts'),
+            ('outputnode.series_facts', 'inputnode.series_facts'),
+            *((f'outputnode.series_{port}', f'inputnode.{port}') for port in on_series),
             *(
                 (f'outputnode.{product.port}', f'inputnode.{product.port}')
                 for product in PRODUCTS

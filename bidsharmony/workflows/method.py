@@ -16,6 +16,10 @@ class Method:
         b-values up to this one count as b=0
     bias_correction : bool
         whether N4 divides the receive field out
+    output_resolution : float or None
+        voxel of the harmonized series, mm; None keeps the input's grid
+    strength : float
+        1 harmonizes all the way, 0 not at all
     canonical_resolution : float or None
         in-plane FWHM of the canonical images, mm; None takes that of the weights
     weights : Path or None
@@ -24,5 +28,7 @@ class Method:
 
     b0_threshold: float
     bias_correction: bool
+    output_resolution: float | None
+    strength: float
     canonical_resolution: float | None
     weights: Path | None

@@ -91,17 +91,19 @@ def init_outputs_wf(
     one port per product (see ``PRODUCTS``), and
     figure_files, figure_descs
         pictures and what they show
-    trace_facts, network_facts
-        what the sidecars say of the trace image and the network
+    trace_facts, network_facts, series_facts
+        what the sidecars say of the trace image, the network and the series
     """
     workflow = Workflow(name=name)
     ports = [product.port for product in PRODUCTS]
-    extra = ['figure_files', 'figure_descs', 'trace_facts', 'network_facts']
+    extra = ['figure_files', 'figure_descs', 'trace_facts', 'network_facts', 'series_facts']
     inputnode = Node(IdentityInterface(fields=[*ports, *extra]), name='inputnode')
 
     describe = Node(DescribeOutputs(sidecar=sidecar, sources=sources), name='describe')
     workflow.connect([
-        (inputnode, describe, [(port, port) for port in ('trace_facts', 'network_facts')]),
+        (inputnode, describe, [
+            (port, port) for port in ('trace_facts', 'network_facts', 'series_facts')
+        ]),
     ])  # fmt: skip
 
     for product in PRODUCTS:

@@ -57,6 +57,7 @@ def assembled() -> dict:
         bias_facts=drawn['bias'],
         network_facts=drawn['network'] | {'robust_scale': 412.0},
         guarantee=drawn['guarantee'],
+        series_facts=drawn['series'],
     )  # fmt: skip
     return measure._assemble(
         sigma=float('nan'),

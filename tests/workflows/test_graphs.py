@@ -27,6 +27,8 @@ def workflow(tmp_path):
             b0_threshold=40.0,
             bias_correction=False,
             canonical_resolution=2.5,
+            output_resolution=3.5,
+            strength=0.5,
             weights=Path(__file__),
         ),
         threads=2,
@@ -56,6 +58,9 @@ def test_options_reach_their_nodes(workflow):
     network = workflow.get_node(f'{run}.harmonize_wf.network').inputs
     assert network.weights == str(Path(__file__))
     assert network.canonical_resolution == 2.5
+    series = workflow.get_node(f'{run}.harmonize_wf.series').inputs
+    assert series.output_resolution == 3.5
+    assert network.strength == series.strength == 0.5
     assert network.threads == 2
     assert network.slice_axis == 2
     assert network.metadata['EchoTime'] == 0.071
