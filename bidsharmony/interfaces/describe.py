@@ -12,6 +12,7 @@ CANONICAL_GRID = 'In-plane grid of the network, field of view and slices as acqu
 class _DescribeOutputsInput(BaseInterfaceInputSpec):
     sidecar = traits.Dict(mandatory=True, desc="the scanner's sidecar, merged by inheritance")
     sources = traits.List(traits.Str, mandatory=True, desc='BIDS URIs of the files used')
+    mask_given = traits.Bool(False, usedefault=True, desc='the brain mask came with the series')
     trace_facts = traits.Dict(mandatory=True, desc='how the trace image was made')
     network_facts = traits.Dict(mandatory=True, desc='what the canonical images are')
 
@@ -49,9 +50,10 @@ class DescribeOutputs(SimpleInterface):
         self._results['adc'] = sidecars.canonical_sidecar(
             sidecar, sources, **facts, units='mm^2/s'
         )
-        self._results['mask'] = sidecars.mask_sidecar(sources)
+        mask = sidecars.mask_sidecar(sources, given=self.inputs.mask_given)
+        self._results['mask'] = mask
         self._results['canonical_mask'] = {
-            **sidecars.mask_sidecar(sources),
+            **mask,
             'Resolution': CANONICAL_GRID,
         }
         for name, text in (
