@@ -172,6 +172,7 @@ def test_qsiprep_series_is_harmonized_with_raw_facts(finished):
         *(f'{base}-preproc_dwi{ending}' for ending in ('.nii.gz', '.bval', '.bvec')),
         f'{base}-brain_mask.nii.gz',
     ]
+    assert sidecar['SpatialReference'] == f'{base}-preproc_dwi.nii.gz'
     described = json.loads((out / 'dataset_description.json').read_text())
     assert described['DatasetLinks'] == {'raw': '../raw', 'qsiprep': '../qsiprep'}
     given = series.with_name(f'{stem}_desc-brain_mask.nii.gz')
@@ -197,6 +198,7 @@ def test_qsirecon_finds_its_files(finished):
     mask, reference = f'{stem[:-11]}brain_mask', f'{stem[:-16]}dwiref'
     anatomy = {
         'sub-01/anat/sub-01_space-ACPC_desc-preproc_T1w.nii.gz',
+        'sub-01/anat/sub-01_space-ACPC_desc-preproc_T1w.json',
         'sub-01/anat/sub-01_from-ACPC_to-anat_mode-image_xfm.mat',
     }
     assert files == {

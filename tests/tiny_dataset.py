@@ -111,6 +111,8 @@ def write_qsiprep(root: Path, subject: str = 'sub-01') -> Path:
     anatomy = root / subject / 'anat'
     anatomy.mkdir()
     nb.save(nb.Nifti1Image(brain, affine()), anatomy / f'{stem}-preproc_T1w.nii.gz')
+    described = {'SkullStripped': False, 'SpatialReference': 'orig'}
+    (anatomy / f'{stem}-preproc_T1w.json').write_text(json.dumps(described))
     (anatomy / f'{subject}_from-ACPC_to-anat_mode-image_xfm.mat').write_text('1 0 0')
     return series
 

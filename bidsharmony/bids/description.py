@@ -32,9 +32,12 @@ BIDSIGNORE = (
     '*_dwi.bvec',
     '*_qc.json',
     '*_slices.npz',
-    f'{COMPAT}/',
+    COMPAT,
 )
 """Outputs that the validator does not know (bids-validator-deno 3.0.2)."""
+
+QSIPREP_IGNORED = ('*_dwi.b', '*_xfm.*')
+"""Files of QSIPrep's that it does not know either."""
 
 
 def write_dataset_description(
@@ -71,7 +74,8 @@ def write_dataset_description(
         if it cannot be written
     """
     name = 'bidsharmony - harmonized diffusion MRI'
-    return _write(output_dir, {'raw': bids_dir, **(derivatives or {})}, name, version)
+    sources = {'raw': bids_dir, **(derivatives or {})}
+    return _write(output_dir, sources, name, version, BIDSIGNORE)
 
 
 def write_compat_description(
@@ -82,10 +86,13 @@ def write_compat_description(
     The parameters are those of ``write_dataset_description``.
     """
     name = 'bidsharmony - harmonized diffusion MRI, with the names of QSIPrep'
-    return _write(Path(output_dir) / COMPAT, {'raw': bids_dir, **derivatives}, name, version)
+    sources, ignored = {'raw': bids_dir, **derivatives}, (*BIDSIGNORE, *QSIPREP_IGNORED)
+    return _write(Path(output_dir) / COMPAT, sources, name, version, ignored)
 
 
-def _write(folder: Path, sources: Mapping[str, Path], name: str, version: str) -> Path:
+def _write(
+    folder: Path, sources: Mapping[str, Path], name: str, version: str, ignored: tuple[str, ...]
+) -> Path:
     """Write description and ``.bidsignore``; the first source gives the licence.
 
     Raises
@@ -116,7 +123,7 @@ def _write(folder: Path, sources: Mapping[str, Path], name: str, version: str) -
     if isinstance(license_, str):
         description['License'] = license_
     _write_text(path, json.dumps(description, indent=2) + '\n')
-    _write_text(folder / '.bidsignore', '\n'.join(BIDSIGNORE) + '\n')
+    _write_text(folder / '.bidsignore', '\n'.join(ignored) + '\n')
     return path
 
 

@@ -46,9 +46,11 @@ def write_compat(checked: CheckedRun, folder: Path, compat_folder: Path) -> None
         checked.b0_ixs,
         reference.with_name(f'{reference.name}.nii.gz'),
     )
-    described = map_sidecar(
-        [run.uri(path) for path in checked.sources], 'Mean of the b=0 volumes, harmonized.'
-    )
+    sources = [run.uri(path) for path in checked.sources]
+    described = {
+        **map_sidecar(sources, 'Mean of the b=0 volumes, harmonized.'),
+        'SpatialReference': run.uri(run.image),
+    }
     reference.with_name(f'{reference.name}.json').write_text(
         json.dumps(described, indent=2) + '\n'
     )

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
 
 from bidsharmony.interfaces import sidecars
 
@@ -13,6 +19,7 @@ class _DescribeOutputsInput(BaseInterfaceInputSpec):
     sidecar = traits.Dict(mandatory=True, desc="the scanner's sidecar, merged by inheritance")
     sources = traits.List(traits.Str, mandatory=True, desc='BIDS URIs of the files used')
     mask_given = traits.Bool(False, usedefault=True, desc='the brain mask came with the series')
+    aligned_to = traits.Str(desc='BIDS URI of an image in the space that the names state')
     trace_facts = traits.Dict(mandatory=True, desc='how the trace image was made')
     network_facts = traits.Dict(mandatory=True, desc='what the canonical images are')
 
@@ -68,4 +75,7 @@ class DescribeOutputs(SimpleInterface):
             ),
         ):
             self._results[name] = sidecars.map_sidecar(sources, text)
+        if isdefined(self.inputs.aligned_to):
+            for described in self._results.values():
+                described['SpatialReference'] = self.inputs.aligned_to
         return runtime

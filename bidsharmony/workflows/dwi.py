@@ -143,10 +143,13 @@ def init_dwi_wf(
         source_file=run.image,
         sources=[run.uri(path) for path in checked.sources],
         sidecar=public_sidecar(run.sidecar),
-        mask_given=checked.brain_mask is not None,
         staging_dir=staging_dir,
     )
     outputs_wf.get_node('inputnode').inputs.trait_set(**gradients)
+    describe = outputs_wf.get_node('describe').inputs
+    describe.mask_given = checked.brain_mask is not None
+    if 'space' in run.entities:
+        describe.aligned_to = run.uri(run.image)
     measured = ('qc_file', 'audit_file', 'figure_files', 'figure_descs')
     elsewhere = {*measured, *gradients, 'mask_file', 'field_file'}
     workflow.connect([

@@ -71,7 +71,6 @@ def init_outputs_wf(
     source_file: Path,
     sources: list[str],
     sidecar: dict,
-    mask_given: bool,
     staging_dir: Path,
     name: str = 'outputs_wf',
 ) -> Workflow:
@@ -85,8 +84,6 @@ def init_outputs_wf(
         BIDS URIs of the files used
     sidecar : dict
         the scanner's, merged by inheritance
-    mask_given : bool
-        whether the brain mask came with the series
     staging_dir : Path
 
     Inputs
@@ -102,9 +99,7 @@ def init_outputs_wf(
     extra = ['figure_files', 'figure_descs', 'trace_facts', 'network_facts']
     inputnode = Node(IdentityInterface(fields=[*ports, *extra]), name='inputnode')
 
-    describe = Node(
-        DescribeOutputs(sidecar=sidecar, sources=sources, mask_given=mask_given), name='describe'
-    )
+    describe = Node(DescribeOutputs(sidecar=sidecar, sources=sources), name='describe')
     workflow.connect([
         (inputnode, describe, [(port, port) for port in ('trace_facts', 'network_facts')]),
     ])  # fmt: skip
