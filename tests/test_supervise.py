@@ -279,6 +279,8 @@ CHANGES = {
     'version': ({'version': '2'}, False),
     'option': ({'options': {'x': 2}}, False),
     'input': ({'inputs': {'in': 'bb'}}, False),
+    'input gone': ({'inputs': {}}, False),
+    'input of no run asked for': ({'inputs': {}, 'stems': []}, True),
     'further run': ({'stems': ['sub-01', 'sub-01_dir-AP']}, False),
     'refused': ({'refused': [('a', 'b')]}, False),
     'skipped': ({'skipped': []}, False),

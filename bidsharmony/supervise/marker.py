@@ -160,11 +160,14 @@ def is_unchanged(
     """
     if marker is None or marker['failed']:
         return False
+    stems, recorded = set(stems), marker['inputs']
+    # a file that is gone can only be told where it belongs to a run that is asked for
+    all_asked = stems == set(marker['runs'])
     return (
         marker['version'] == version
         and marker['options'] == dict(options)
-        and inputs.items() <= marker['inputs'].items()
-        and set(stems) <= set(marker['runs'])
+        and (inputs == recorded if all_asked else inputs.items() <= recorded.items())
+        and stems <= set(marker['runs'])
         and {tuple(pair) for pair in marker['refused']} == set(refused)
         and {tuple(pair) for pair in marker['skipped']} == set(beside(skipped, marker['runs']))
         and intact(output_dir, marker['outputs'])
