@@ -59,7 +59,10 @@ def test_facts_are_found(tmp_path, own, raw, named):
 def test_links_of_the_description_are_followed(tmp_path):
     """A raw dataset may lie elsewhere than where it is said to."""
     own = {'Sources': [f'bids:study:{STEM}_dwi.nii.gz']}
-    description = {'Name': 'q', 'DatasetLinks': {'study': '../the%20study', 'web': 'https://example.org'}}
+    description = {
+        'Name': 'q',
+        'DatasetLinks': {'study': '../the%20study', 'web': 'https://example.org'},
+    }
     write_dataset(tmp_path / 'the study', RAW)
     qsiprep, raw = both(tmp_path, {}, own)
     (qsiprep / 'dataset_description.json').write_text(json.dumps(description))
