@@ -34,6 +34,10 @@ class Settings:
     bids_filters : dict
         entity (``acquisition``, ``direction`` ...) to a value, a list of values, ``None`` (the
         entity must be absent) or ``'*'`` (any value)
+    derivatives : dict
+        preprocessed datasets that runs are taken from, by name (``qsiprep``)
+    qsiprep_compat : bool
+        whether a second dataset with the names of QSIPrep is written
     work_dir : Path or None
         where intermediate files go; None lets the supervisor place them in the output
     nprocs, omp_nthreads : int
@@ -69,6 +73,8 @@ class Settings:
     session_id: tuple[str, ...] = ()
     run_id: tuple[str, ...] = ()
     bids_filters: Mapping[str, Any] = field(default_factory=dict)
+    derivatives: Mapping[str, Path] = field(default_factory=dict)
+    qsiprep_compat: bool = False
     work_dir: Path | None = None
     nprocs: int = 1
     omp_nthreads: int = 1

@@ -119,26 +119,8 @@ def collect_dwi(
         if this is no dataset, or a participant, session or run asked for is not in it
     """
     root = check_dataset(bids_dir)
-    here = list_participants(root)
-    labels = tuple(sorted(set(participant_label))) or here
-    if absent := [label for label in labels if label not in here]:
-        raise BIDSError(_not_there('participant', absent, here))
-
-    search = _Search(
-        root, tuple(session_id), tuple(run_id), dict(filters or {}), Inheritance(root)
-    )
-    for label in labels:
-        search.participant(root / f'sub-{label}')
-    if labels == here:
-        search.lost_participants()
-    search.shared_outputs()
-    for key, wanted in (('session', search.session_id), ('run', search.run_id)):
-        present = search.seen[key]
-        bare = {label.lstrip('0') for label in present} if key == 'run' else present
-        absent = [x for x in wanted if x not in present and x.lstrip('0') not in bare]
-        if absent and present:
-            raise BIDSError(_not_there(key, absent, sorted(present)))
-    return search.collection()
+    search = Search(root, tuple(session_id), tuple(run_id), dict(filters or {}), Inheritance(root))
+    return search.find(participant_label)
 
 
 def _not_there(what: str, absent: list[str], here: Iterable[str]) -> str:
@@ -148,7 +130,7 @@ def _not_there(what: str, absent: list[str], here: Iterable[str]) -> str:
 
 
 @dataclass
-class _Search:
+class Search:
     """Sort the images of one participant after the other into runs, skipped and refused."""
 
     root: Path
@@ -161,6 +143,31 @@ class _Search:
     refused: list[Refused] = field(default_factory=list)
     seen: dict[str, set[str]] = field(default_factory=lambda: {'session': set(), 'run': set()})
 
+    def find(self, participant_label: Iterable[str] = ()) -> Collection:
+        """Sort the images of these participants, or of all.
+
+        Raises
+        ------
+        BIDSError
+            if a participant, session or run asked for is not there
+        """
+        here = list_participants(self.root)
+        labels = tuple(sorted(set(participant_label))) or here
+        if absent := [label for label in labels if label not in here]:
+            raise BIDSError(_not_there('participant', absent, here))
+        for label in labels:
+            self.participant(self.root / f'sub-{label}')
+        if labels == here:
+            self.lost_participants()
+        self.shared_outputs()
+        for key, wanted in (('session', self.session_id), ('run', self.run_id)):
+            present = self.seen[key]
+            bare = {label.lstrip('0') for label in present} if key == 'run' else present
+            absent = [x for x in wanted if x not in present and x.lstrip('0') not in bare]
+            if absent and present:
+                raise BIDSError(_not_there(key, absent, sorted(present)))
+        return self.collection()
+
     def participant(self, folder: Path) -> None:
         """Sort the images of one participant."""
         try:
@@ -172,12 +179,12 @@ class _Search:
         for image in images:
             try:
                 name = _check_name(image)
-                if reason := self._no_run(name):
+                if reason := self.no_run(name):
                     self.skipped.append(Skipped(image, reason))
                     continue
                 if stems[image.name.split('.')[0]] > 1:
                     raise BIDSError('it is there both as .nii and as .nii.gz. Keep one')
-                run = self._run(image, name)
+                run = self.run(image, name)
             except BIDSError as error:
                 if 'dwi' in image.name.lower():
                     self.refused.append(Refused(image, f'{error}.'))
@@ -209,7 +216,7 @@ class _Search:
                 remedy = 'Choose one with --bids-filter-file.'
                 self.refused.append(Refused(run.image, f'{reason} {remedy}'))
 
-    def _no_run(self, name: Name) -> str:
+    def no_run(self, name: Name) -> str:
         """Say why a well-named image is not taken for a run; '' if it is."""
         if name.suffix != 'dwi':
             return NO_RUNS.get(name.suffix, f'its suffix {name.suffix} is not that of a series')
@@ -224,7 +231,7 @@ class _Search:
             name, session_id=self.session_id, run_id=self.run_id, filters=self.filters
         )
 
-    def _run(self, image: Path, name: Name) -> DwiRun | None:
+    def run(self, image: Path, name: Name) -> DwiRun | None:
         """Complete a run with what it inherits; None if it turned out to be skipped."""
         if reason := why_unusable(image, self.root):
             raise BIDSError(f'it {reason}')

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bidsharmony import __version__
+from bidsharmony.bids import COMPAT, QSIPREP
 from bidsharmony.bids.names import ENTITIES, LABEL
 from bidsharmony.bids.records import BIDSError
 from bidsharmony.bids.sidecar import read_json
@@ -23,6 +24,9 @@ from bidsharmony.settings import (
     FINEST_VOXEL,
     Settings,
 )
+
+DERIVATIVES = (QSIPREP,)
+"""Preprocessed datasets that are understood."""
 
 EXIT_DONE = 0
 EXIT_SOME_FAILED = 1
@@ -134,6 +138,18 @@ def _filters(text: str) -> dict[str, Any]:
     return query
 
 
+def _derivative(text: str) -> tuple[str, Path]:
+    """Read ``NAME=PATH``."""
+    name, found, path = text.partition('=')
+    if not found or not path:
+        raise argparse.ArgumentTypeError(f'{text!r} is not NAME=PATH')
+    if name not in DERIVATIVES:
+        raise argparse.ArgumentTypeError(
+            f'{name!r} is not a dataset that is understood; choose from {", ".join(DERIVATIVES)}'
+        )
+    return name, Path(path).expanduser().resolve()
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line.
 
@@ -204,6 +220,16 @@ def build_parser() -> argparse.ArgumentParser:
         help='{"dwi": {ENTITY: LABEL, [LABELS], null for none or "*" for any}}',
     )
     some.add_argument(
+        '-d',
+        '--derivatives',
+        action='append',
+        default=[],
+        type=_derivative,
+        metavar='NAME=PATH',
+        help='take the runs from this preprocessed dataset, and what its sidecars lack from '
+        f'bids_dir (NAME: {", ".join(DERIVATIVES)})',
+    )
+    some.add_argument(
         '--dry-run',
         action='store_true',
         help='list what would run, on which scanners, and what is left out and why',
@@ -252,6 +278,13 @@ def build_parser() -> argparse.ArgumentParser:
         help='network weights (safetensors) instead of the shipped ones',
     )
 
+    output = parser.add_argument_group('output')
+    output.add_argument(
+        '--qsiprep-compat',
+        action='store_true',
+        help=f'write a second dataset OUTPUT_DIR/{COMPAT} with the names of QSIPrep, for QSIRecon',
+    )
+
     work = parser.add_argument_group('performance')
     work.add_argument(
         '--nprocs',
@@ -297,6 +330,10 @@ def parse_args(argv: Sequence[str] | None = None) -> Settings:
     for name in ('bids_dir', 'output_dir', 'work_dir', 'weights'):
         if given[name] is not None:
             given[name] = given[name].expanduser().resolve()
+    names = [name for name, _ in given['derivatives']]
+    if twice := {name for name in names if names.count(name) > 1}:
+        parser.error(f'--derivatives {", ".join(sorted(twice))}: given twice. Give it once')
+    given['derivatives'] = dict(given['derivatives'])
     settings = Settings(**given)
     if reason := _why_wrong(settings):
         parser.error(reason)
@@ -331,6 +368,15 @@ def _why_wrong(settings: Settings) -> str:
         first = output_dir.relative_to(bids_dir).parts[0]
         if first.startswith('sub-'):
             return f'output_dir is inside {first} of bids_dir. Use BIDS_DIR/derivatives/NAME'
+    for name, path in settings.derivatives.items():
+        if not path.is_dir():
+            return f'--derivatives {name}={path}: no such folder. Give the folder of the dataset'
+        if output_dir == path or output_dir.is_relative_to(path):
+            return f'output_dir is inside --derivatives {name}. Give the output a folder elsewhere'
+        if settings.work_dir is not None and settings.work_dir.is_relative_to(path):
+            return f'--work-dir is inside --derivatives {name}. Give a folder elsewhere'
+    if settings.qsiprep_compat and QSIPREP not in settings.derivatives:
+        return f'--qsiprep-compat needs the anatomy of QSIPrep. Add -d {QSIPREP}=PATH'
     if settings.work_dir is not None and settings.work_dir.is_relative_to(bids_dir):
         return f'--work-dir {settings.work_dir}: inside bids_dir. Give a folder elsewhere'
     if settings.weights is not None and not settings.weights.is_file():

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
 
 from bidsharmony.interfaces import sidecars
 
@@ -12,6 +18,8 @@ CANONICAL_GRID = 'In-plane grid of the network, field of view and slices as acqu
 class _DescribeOutputsInput(BaseInterfaceInputSpec):
     sidecar = traits.Dict(mandatory=True, desc="the scanner's sidecar, merged by inheritance")
     sources = traits.List(traits.Str, mandatory=True, desc='BIDS URIs of the files used')
+    mask_given = traits.Bool(False, usedefault=True, desc='the brain mask came with the series')
+    aligned_to = traits.Str(desc='BIDS URI of an image in the space that the names state')
     trace_facts = traits.Dict(mandatory=True, desc='how the trace image was made')
     network_facts = traits.Dict(mandatory=True, desc='what the canonical images are')
     series_facts = traits.Dict(mandatory=True, desc='strength, voxel_mm, fwhm_mm, noise_gain')
@@ -53,9 +61,10 @@ class DescribeOutputs(SimpleInterface):
         self._results['adc'] = sidecars.canonical_sidecar(
             sidecar, sources, **facts, units='mm^2/s'
         )
-        self._results['mask'] = sidecars.mask_sidecar(sources)
+        mask = sidecars.mask_sidecar(sources, given=self.inputs.mask_given)
+        self._results['mask'] = mask
         self._results['canonical_mask'] = {
-            **sidecars.mask_sidecar(sources),
+            **mask,
             'Resolution': CANONICAL_GRID,
         }
         for name, text in (
@@ -70,4 +79,7 @@ class DescribeOutputs(SimpleInterface):
             ),
         ):
             self._results[name] = sidecars.map_sidecar(sources, text)
+        if isdefined(self.inputs.aligned_to):
+            for described in self._results.values():
+                described['SpatialReference'] = self.inputs.aligned_to
         return runtime

@@ -14,6 +14,7 @@ import nibabel as nb
 import numpy as np
 
 from bidsharmony.bids import DwiRun
+from bidsharmony.interfaces.volumes import load_mask
 from bidsharmony.numerics.gradients import (
     GradientError,
     check_gradients,
@@ -31,6 +32,9 @@ MAX_TEXT_BYTES = 4 * 1024**2
 
 ZOOM_TOLERANCE = 0.01
 """Relative difference of header zooms and affine that rounding explains."""
+
+GRID_TOLERANCE = 1e-3
+"""Difference of two affines (mm) that rounding explains."""
 
 _CHUNK = 1024**2
 _GZIP = 31  # zlib's window bits for a gzip member with its header and sums
@@ -59,7 +63,7 @@ class CheckedRun:
 
     ``zooms`` are in mm, ``orientation`` is written ``'RAS'``, ``shells`` holds the mean b-value
     (s/mm2) and the number of volumes of each shell, and ``inputs`` maps every file the run depends
-    on (relative to the dataset) to its sha256.
+    on (relative to the dataset) to its sha256. ``brain_mask`` came with the run and fits it.
     """
 
     run: DwiRun
@@ -71,15 +75,13 @@ class CheckedRun:
     shells: tuple[tuple[float, int], ...]
     inputs: dict[str, str] = field(hash=False)
     notes: tuple[str, ...] = ()
+    brain_mask: Path | None = None
 
-
-def relative_to_dataset(path: Path, run: DwiRun) -> str:
-    """Name a file of the run by its posix path inside the dataset."""
-    root = run.image.parents[len(Path(run.relative).parts) - 1]
-    try:
-        return path.relative_to(root).as_posix()
-    except ValueError:
-        return path.name
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """List the files that the outputs are made from."""
+        files = (self.run.image, self.run.bval, self.run.bvec, self.brain_mask)
+        return tuple(path for path in files if path is not None)
 
 
 def check_run(run: DwiRun, b0_threshold: float) -> CheckedRun:
@@ -106,7 +108,7 @@ def check_run(run: DwiRun, b0_threshold: float) -> CheckedRun:
     except (nb.filebasedimages.ImageFileError, nb.spatialimages.HeaderDataError) as error:
         raise _broken_header(run.relative, error) from error
     notes = list(check_header(header, run.relative))
-    bval_name, bvec_name = (relative_to_dataset(path, run) for path in (run.bval, run.bvec))
+    bval_name, bvec_name = run.locate(run.bval), run.locate(run.bvec)
     try:
         bvals = parse_bvals(_read_text(run.bval, bval_name))
     except GradientError as error:
@@ -120,8 +122,16 @@ def check_run(run: DwiRun, b0_threshold: float) -> CheckedRun:
         table = check_gradients(bvals, bvecs, shape[3], b0_threshold=b0_threshold)
     except GradientError as error:
         raise InputError(run.relative, str(error)) from error
-    for path in (run.bval, run.bvec, *run.sidecar_files):
-        inputs[relative_to_dataset(path, run)] = hashlib.sha256(path.read_bytes()).hexdigest()
+    tables = [run.mrtrix_table] if run.mrtrix_table else []
+    for path in (run.bval, run.bvec, *tables, *run.sidecar_files):
+        inputs[run.locate(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+    brain_mask = None
+    if run.brain_mask is not None:
+        try:
+            inputs[run.locate(run.brain_mask)] = _check_mask(run, header)
+            brain_mask = run.brain_mask
+        except InputError as error:
+            notes.append(f'{error} A brain mask was computed instead.')
     zooms = tuple(float(zoom) for zoom in header.get_zooms()[:3])
     return CheckedRun(
         run=run,
@@ -134,8 +144,32 @@ def check_run(run: DwiRun, b0_threshold: float) -> CheckedRun:
             (float(shell.b), len(shell.ixs)) for shell in shells(bvals, b0_threshold=b0_threshold)
         ),
         inputs=inputs,
-        notes=(*notes, *table.notes),
+        notes=(*run.notes, *notes, *table.notes),
+        brain_mask=brain_mask,
     )
+
+
+def _check_mask(run: DwiRun, header: nb.Nifti1Header) -> str:
+    """Read the brain mask that came with a run, see that it fits it, and give its sha256.
+
+    Raises
+    ------
+    InputError
+    """
+    name = run.locate(run.brain_mask)
+    digest = read_to_end(run.brain_mask, name)
+    try:
+        mask = nb.load(run.brain_mask)
+    except (nb.filebasedimages.ImageFileError, nb.spatialimages.HeaderDataError) as error:
+        raise _broken_header(name, error) from error
+    affine = header.get_best_affine()
+    if mask.shape != tuple(header.get_data_shape()[:3]) or not np.allclose(
+        mask.affine, affine, atol=GRID_TOLERANCE
+    ):
+        raise InputError(name, 'is on another grid than the series')
+    if not load_mask(run.brain_mask).any():
+        raise InputError(name, 'is empty')
+    return digest
 
 
 def check_header(header: nb.Nifti1Header, name: str) -> list[str]:

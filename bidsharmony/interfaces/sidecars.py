@@ -7,15 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from bidsharmony.bids.sidecar import PLAUSIBLE, number
 from bidsharmony.reports.facts import DISPLAYED_KEYS
-
-PLAUSIBLE = {
-    'MagneticFieldStrength': (0.05, 12.0),  # T
-    'EchoTime': (0.005, 0.5),  # s
-    'RepetitionTime': (0.1, 60.0),  # s
-    'SliceThickness': (0.3, 30.0),  # mm
-}
-"""BIDS unit ranges: outside of them a number is in another unit, or wrong."""
 
 NUMBERS = (
     'MagneticFieldStrength',
@@ -89,19 +82,6 @@ class ScannerFacts(NamedTuple):
     metadata: dict[str, float]
     warnings: tuple[str, ...]
     derived: tuple[str, ...] = ()
-
-
-def number(value: Any) -> float | None:
-    """Take a finite number from a sidecar, or None.
-
-    Examples
-    --------
-    >>> number(3), number('3'), number(True), number(float('nan'))
-    (3.0, None, None, None)
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if math.isfinite(value) else None
 
 
 def acquired_pixel(
@@ -324,9 +304,10 @@ def map_sidecar(sources: list[str], description: str, units: str = 'arbitrary') 
     return {**_derived(sources), 'Description': description, 'Units': units}
 
 
-def mask_sidecar(sources: list[str]) -> dict[str, Any]:
-    """Describe a brain mask."""
-    return {**_derived(sources), 'Type': 'Brain', 'Description': 'Brain, found on the mean b=0.'}
+def mask_sidecar(sources: list[str], *, given: bool = False) -> dict[str, Any]:
+    """Describe a brain mask: found here, or given with the series."""
+    origin = 'from the preprocessed dataset' if given else 'found on the mean b=0'
+    return {**_derived(sources), 'Type': 'Brain', 'Description': f'Brain, {origin}.'}
 
 
 def _derived(sources: list[str]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from nipype.pipeline.engine import Node, Workflow
 
-from bidsharmony.bids import bids_uri
 from bidsharmony.bids.names import output_stem
 from bidsharmony.interfaces.inputs import CheckedRun
 from bidsharmony.interfaces.qc import MeasureRun
@@ -19,13 +18,12 @@ from bidsharmony.workflows.method import Method
 from bidsharmony.workflows.outputs import PRODUCTS, init_outputs_wf
 
 
-def describe_run(checked: CheckedRun, bids_dir: Path, warnings: tuple[str, ...]) -> dict[str, Any]:
+def describe_run(checked: CheckedRun, warnings: tuple[str, ...]) -> dict[str, Any]:
     """Collect what the report says of a run before anything is computed.
 
     Parameters
     ----------
     checked : CheckedRun
-    bids_dir : Path
     warnings : tuple of str
     """
     run = checked.run
@@ -40,7 +38,7 @@ def describe_run(checked: CheckedRun, bids_dir: Path, warnings: tuple[str, ...])
             'field_strength': run.scanner.field_strength,
         },
         'input': {
-            'image': bids_uri(run.image, bids_dir),
+            'image': run.uri(run.image),
             'shape': list(checked.shape),
             'zooms': list(checked.zooms),
             'orientation': checked.orientation,
@@ -58,7 +56,6 @@ def describe_run(checked: CheckedRun, bids_dir: Path, warnings: tuple[str, ...])
 def init_dwi_wf(
     *,
     checked: CheckedRun,
-    bids_dir: Path,
     staging_dir: Path,
     method: Method,
     threads: int,
@@ -70,8 +67,8 @@ def init_dwi_wf(
     ----------
     checked : CheckedRun
         a run whose files were read to the end
-    bids_dir, staging_dir : Path
-        where it comes from, and where its derivatives are collected
+    staging_dir : Path
+        where its derivatives are collected
     method : Method
     threads : int
     name : str
@@ -85,6 +82,8 @@ def init_dwi_wf(
 
     mean_b0 = Node(MeanB0(**files, b0_ixs=b0_ixs), name='mean_b0')
     brain = Node(BrainMask(), name='brain_mask')
+    if checked.brain_mask is not None:
+        brain.inputs.given_file = str(checked.brain_mask)
     workflow.connect([(mean_b0, brain, [('b0_file', 'b0_file')])])
 
     trace = Node(
@@ -120,7 +119,7 @@ def init_dwi_wf(
 
     measure = Node(
         MeasureRun(
-            run=describe_run(checked, bids_dir, facts.warnings),
+            run=describe_run(checked, facts.warnings),
             zero_filling=filled,
         ),
         name='measure',
@@ -145,11 +144,15 @@ def init_dwi_wf(
 
     outputs_wf = init_outputs_wf(
         source_file=run.image,
-        sources=[bids_uri(path, bids_dir) for path in (run.image, run.bval, run.bvec)],
+        sources=[run.uri(path) for path in checked.sources],
         sidecar=public_sidecar(run.sidecar),
         staging_dir=staging_dir,
     )
     outputs_wf.get_node('inputnode').inputs.trait_set(**gradients)
+    describe = outputs_wf.get_node('describe').inputs
+    describe.mask_given = checked.brain_mask is not None
+    if 'space' in run.entities:
+        describe.aligned_to = run.uri(run.image)
     measured = ('qc_file', 'audit_file', 'figure_files', 'figure_descs')
     on_series = ('gain_file', 'field_file', 'mask_file')
     elsewhere = {*measured, *gradients, *on_series}

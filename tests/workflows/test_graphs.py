@@ -20,7 +20,6 @@ def workflow(tmp_path):
     return init_participant_wf(
         subject='01',
         runs=[check_run(as_run(image), 50.0) for image in images],
-        bids_dir=root,
         staging_dir=tmp_path / 'staging',
         work_dir=tmp_path / 'work',
         method=Method(
