@@ -242,7 +242,13 @@ def test_unusable_weights_stop_the_participant_before_its_graph(tmp_path, monkey
 
 @pytest.mark.parametrize(
     'changed',
-    [{'b0_threshold': 5.0}, {'bias_correction': False}, {'canonical_resolution': 3.0}],
+    [
+        {'denoise': 'mppca'},
+        {'rician': True},
+        {'b0_threshold': 5.0},
+        {'bias_correction': False},
+        {'canonical_resolution': 3.0},
+    ],
     ids=str,
 )
 def test_options_that_change_results_are_told_apart(tmp_path, changed):

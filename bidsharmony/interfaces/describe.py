@@ -12,6 +12,7 @@ CANONICAL_GRID = 'In-plane grid of the network, field of view and slices as acqu
 class _DescribeOutputsInput(BaseInterfaceInputSpec):
     sidecar = traits.Dict(mandatory=True, desc="the scanner's sidecar, merged by inheritance")
     sources = traits.List(traits.Str, mandatory=True, desc='BIDS URIs of the files used')
+    denoising = traits.Dict(mandatory=True, desc='mppca, rician: whether they were done')
     trace_facts = traits.Dict(mandatory=True, desc='how the trace image was made')
     network_facts = traits.Dict(mandatory=True, desc='what the canonical images are')
 
@@ -24,6 +25,7 @@ class _DescribeOutputsOutput(TraitedSpec):
     canonical_mask = traits.Dict(desc='brain on the canonical grid')
     gain = traits.Dict()
     biasfield = traits.Dict()
+    noise = traits.Dict()
     uncertainty = traits.Dict()
 
 
@@ -44,7 +46,9 @@ class DescribeOutputs(SimpleInterface):
             'profile_mm': network['canonical_profile_mm'],
             'extrapolated': self.inputs.trace_facts['extrapolated'],
         }
-        self._results['series'] = sidecars.series_sidecar(sidecar, sources)
+        denoised = sidecars.denoising_sidecar(**self.inputs.denoising)
+        self._results['series'] = {**sidecars.series_sidecar(sidecar, sources), **denoised}
+        self._results['noise'] = sidecars.noise_sidecar(sources, **self.inputs.denoising)
         self._results['canonical'] = sidecars.canonical_sidecar(sidecar, sources, **facts)
         self._results['adc'] = sidecars.canonical_sidecar(
             sidecar, sources, **facts, units='mm^2/s'

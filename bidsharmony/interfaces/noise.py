@@ -51,14 +51,13 @@ class MeasureB0s(SimpleInterface):
         mask = load_mask(self.inputs.mask_file)
         image = nb.load(self.inputs.mask_file)
         axis, stride = self.inputs.slice_axis, self.inputs.zero_filling
-        sigmas, shifts, differences = [], [], []
-        for volume in iterate_volumes(self.inputs.dwi_file, self.inputs.b0_ixs):
-            centre = head_centre(volume, mask, image.affine)
-            if sigmas:
-                shifts.append(float(np.linalg.norm(centre - first_centre)))
-                differences.append(median_difference(first, volume, mask))
-            else:
-                first, first_centre = volume, centre
+        volumes = iterate_volumes(self.inputs.dwi_file, self.inputs.b0_ixs)
+        first = next(volumes)
+        start = head_centre(first, mask, image.affine)
+        sigmas, shifts, differences = [noise_sigma(first, mask, axis, stride)], [], []
+        for volume in volumes:
+            shifts.append(np.linalg.norm(head_centre(volume, mask, image.affine) - start))
+            differences.append(median_difference(first, volume, mask))
             sigmas.append(noise_sigma(volume, mask, axis, stride))
         self._results['noise_file'] = save_volume(
             Path(runtime.cwd) / 'noise.nii.gz',
@@ -67,8 +66,8 @@ class MeasureB0s(SimpleInterface):
         )
         # not a number if there is nothing to compare, and it is written as null
         self._results['agreement'] = {
-            'shift_mm': max(shifts, default=float('nan')),
-            'difference': max(differences, default=float('nan')),
+            'shift_mm': float(np.max(shifts)) if shifts else float('nan'),
+            'difference': float(np.max(differences)) if shifts else float('nan'),
         }
         return runtime
 

@@ -95,9 +95,9 @@ def denoise_mppca(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def remove_rician_bias(signal: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     """Lower magnitudes M by what noise has raised them: sqrt(M^2 - sigma^2), 0 where M < sigma.
 
-    After Gudbjartsson and Patz (Magn Reson Med 1995;34:910). For one noisy voxel as for a denoised one,
-    the mean comes within a sixth of the bias from an SNR of 2 on; the second moment, M^2 less
-    twice the variance, would turn the bias of the mean round and not remove it.
+    After Gudbjartsson and Patz (Magn Reson Med 1995;34:910). From an SNR of 2 on, a sixth of the
+    bias of the mean is left at most, in noisy voxels as in denoised ones; the second moment, M^2
+    less twice the variance, would turn the bias of the mean round and not remove it.
 
     Parameters
     ----------

@@ -5,8 +5,48 @@ from __future__ import annotations
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
+from bidsharmony.interfaces.inputs import CheckedRun
 from bidsharmony.interfaces.noise import CorrectRician, DenoiseSeries
+from bidsharmony.interfaces.sidecars import is_preprocessed
 from bidsharmony.interfaces.summary import MeanB0
+from bidsharmony.numerics.denoise import why_not_mppca
+from bidsharmony.workflows.method import Method
+
+UNCORRECTED = (
+    'The input does not say that it is preprocessed; motion, eddy currents and distortion are not '
+    'corrected here.'
+)
+INTERPOLATED = (
+    'MP-PCA was run on input that is interpolated (zero-filled or preprocessed), where noise is '
+    'alike in neighbouring voxels: it finds too little noise and takes little of it out.'
+)
+
+
+def denoising_steps(checked: CheckedRun, method: Method) -> dict[str, bool]:
+    """Say which steps take noise out of this run: ``mppca``, ``rician``."""
+    mppca = method.denoise == 'mppca' and not why_not_mppca(checked.shape)
+    return {'mppca': mppca, 'rician': method.rician}
+
+
+def preparation_warnings(checked: CheckedRun, method: Method, in_plane: int) -> tuple[str, ...]:
+    """Say what was not done to this run before it came here, and what could not be done now.
+
+    Parameters
+    ----------
+    checked : CheckedRun
+    method : Method
+    in_plane : int
+        reconstructed pixels for each acquired one
+    """
+    run, found = checked.run, []
+    preprocessed = is_preprocessed(run.sidecar, run.entities)
+    if not preprocessed:
+        found.append(UNCORRECTED)
+    if method.denoise == 'mppca' and (reason := why_not_mppca(checked.shape)):
+        found.append(f'MP-PCA was left out of this run: {reason}.')
+    elif method.denoise == 'mppca' and (preprocessed or in_plane > 1):
+        found.append(INTERPOLATED)
+    return tuple(found)
 
 
 def init_denoise_wf(

@@ -10,10 +10,16 @@ from nipype.pipeline.engine import Node, Workflow
 from bidsharmony.bids import bids_uri
 from bidsharmony.bids.names import output_stem
 from bidsharmony.interfaces.inputs import CheckedRun
+from bidsharmony.interfaces.noise import HarmonizeNoise, MeasureB0s
 from bidsharmony.interfaces.qc import MeasureRun
 from bidsharmony.interfaces.sidecars import public_sidecar, scanner_facts, zero_filling
 from bidsharmony.interfaces.summary import BrainMask, MeanB0, TraceWeighted
 from bidsharmony.workflows.bias import init_bias_wf
+from bidsharmony.workflows.denoise import (
+    denoising_steps,
+    init_denoise_wf,
+    preparation_warnings,
+)
 from bidsharmony.workflows.harmonize import init_harmonize_wf
 from bidsharmony.workflows.method import Method
 from bidsharmony.workflows.outputs import PRODUCTS, init_outputs_wf
@@ -80,21 +86,39 @@ def init_dwi_wf(
     files = {'dwi_file': str(run.image)}
     gradients = {'bval_file': str(run.bval), 'bvec_file': str(run.bvec)}
     facts = scanner_facts(run.sidecar, checked.shape, checked.zooms, checked.slice_axis)
+    in_plane = zero_filling(facts.metadata, checked.zooms, checked.slice_axis)
+    steps = denoising_steps(checked, method)
     workflow = Workflow(name=name)
 
     mean_b0 = Node(MeanB0(**files, b0_ixs=b0_ixs), name='mean_b0')
     brain = Node(BrainMask(), name='brain_mask')
     workflow.connect([(mean_b0, brain, [('b0_file', 'b0_file')])])
 
+    measure_b0s = Node(
+        MeasureB0s(**files, b0_ixs=b0_ixs, slice_axis=checked.slice_axis, zero_filling=in_plane),
+        name='measure_b0s',
+    )
+    workflow.connect([(brain, measure_b0s, [('mask_file', 'mask_file')])])
+
+    denoise_wf = init_denoise_wf(**steps, b0_ixs=b0_ixs)
+    denoise_wf.get_node('inputnode').inputs.dwi_file = str(run.image)
+    workflow.connect([
+        (mean_b0, denoise_wf, [('b0_file', 'inputnode.b0_file')]),
+        (measure_b0s, denoise_wf, [('noise_file', 'inputnode.noise_file')]),
+    ])  # fmt: skip
+
     trace = Node(
-        TraceWeighted(**files, **gradients, b0_ixs=b0_ixs, b0_threshold=method.b0_threshold),
+        TraceWeighted(**gradients, b0_ixs=b0_ixs, b0_threshold=method.b0_threshold),
         name='trace_weighted',
     )
-    workflow.connect([(brain, trace, [('mask_file', 'mask_file')])])
+    workflow.connect([
+        (denoise_wf, trace, [('outputnode.dwi_file', 'dwi_file')]),
+        (brain, trace, [('mask_file', 'mask_file')]),
+    ])  # fmt: skip
 
     bias_wf = init_bias_wf(slice_axis=checked.slice_axis, apply=method.bias_correction)
     workflow.connect([
-        (mean_b0, bias_wf, [('b0_file', 'inputnode.b0_file')]),
+        (denoise_wf, bias_wf, [('outputnode.b0_file', 'inputnode.b0_file')]),
         (trace, bias_wf, [('trace_file', 'inputnode.trace_file')]),
         (brain, bias_wf, [('mask_file', 'inputnode.mask_file')]),
     ])  # fmt: skip
@@ -106,8 +130,8 @@ def init_dwi_wf(
         method=method,
         threads=threads,
     )
-    harmonize_wf.get_node('inputnode').inputs.dwi_file = str(run.image)
     workflow.connect([
+        (denoise_wf, harmonize_wf, [('outputnode.dwi_file', 'inputnode.dwi_file')]),
         (bias_wf, harmonize_wf, [
             (f'outputnode.{port}', f'inputnode.{port}')
             for port in ('b0_file', 'trace_file', 'field_file')
@@ -116,15 +140,26 @@ def init_dwi_wf(
         (brain, harmonize_wf, [('mask_file', 'inputnode.mask_file')]),
     ])  # fmt: skip
 
+    noise = Node(HarmonizeNoise(), name='noise')
+    workflow.connect([
+        (denoise_wf, noise, [('outputnode.noise_file', 'noise_file')]),
+        (harmonize_wf, noise, [('outputnode.gain_file', 'gain_file')]),
+        (bias_wf, noise, [('outputnode.field_file', 'field_file')]),
+        (brain, noise, [('mask_file', 'mask_file')]),
+    ])  # fmt: skip
+
+    warnings = (*preparation_warnings(checked, method, in_plane), *facts.warnings)
     measure = Node(
         MeasureRun(
-            run=describe_run(checked, bids_dir, facts.warnings),
-            zero_filling=zero_filling(facts.metadata, checked.zooms, checked.slice_axis),
+            run=describe_run(checked, bids_dir, warnings), denoising=steps, zero_filling=in_plane
         ),
         name='measure',
     )
     workflow.connect([
-        (mean_b0, measure, [('b0_file', 'b0_before'), ('n_replaced', 'n_replaced')]),
+        (denoise_wf, measure, [('outputnode.b0_file', 'b0_before')]),
+        (mean_b0, measure, [('n_replaced', 'n_replaced')]),
+        (measure_b0s, measure, [('agreement', 'b0_agreement')]),
+        (noise, measure, [('facts', 'noise_facts')]),
         (brain, measure, [('mask_file', 'mask_before')]),
         (trace, measure, [
             ('trace_file', 'trace_before'), ('adc_file', 'adc_before'), ('facts', 'trace_facts'),
@@ -144,15 +179,17 @@ def init_dwi_wf(
         source_file=run.image,
         sources=[bids_uri(path, bids_dir) for path in (run.image, run.bval, run.bvec)],
         sidecar=public_sidecar(run.sidecar),
+        denoising=steps,
         staging_dir=staging_dir,
     )
     outputs_wf.get_node('inputnode').inputs.trait_set(**gradients)
     measured = ('qc_file', 'audit_file', 'figure_files', 'figure_descs')
-    elsewhere = {*measured, *gradients, 'mask_file', 'field_file'}
+    elsewhere = {*measured, *gradients, 'mask_file', 'field_file', 'noise_file'}
     workflow.connect([
         (brain, outputs_wf, [('mask_file', 'inputnode.mask_file')]),
         (trace, outputs_wf, [('facts', 'inputnode.trace_facts')]),
         (bias_wf, outputs_wf, [('outputnode.field_file', 'inputnode.field_file')]),
+        (noise, outputs_wf, [('noise_file', 'inputnode.noise_file')]),
         (harmonize_wf, outputs_wf, [
             ('outputnode.facts', 'inputnode.network_facts'),
             *(
