@@ -285,7 +285,7 @@ def methods_view(documents: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     denoised = [part(document, 'denoising').get('mppca') is True for document in documents]
     return {
         'mppca': 'all' if denoised and all(denoised) else 'some' if any(denoised) else 'none',
-        'rician': any(part(document, 'denoising').get('rician') for document in documents),
+        'rician': any(part(document, 'denoising').get('rician') is True for document in documents),
         'bias': 'all' if corrected == {True} else 'some' if True in corrected else 'none',
         'trace': ' or '.join(names[way] for way in ('tensor', 'geometric') if way in ways),
         'fwhm': number(resolutions.pop(), unit='mm') if len(resolutions) == 1 else '',
