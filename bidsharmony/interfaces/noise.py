@@ -39,7 +39,11 @@ class _MeasureB0sOutput(TraitedSpec):
 
 
 class MeasureB0s(SimpleInterface):
-    """Measure the noise of single b=0 volumes, and how far each is from the first one."""
+    """Measure the noise of single b=0 volumes, and how far each is from the first one.
+
+    Where there are several, noise is read from their differences, which hold no tissue; fine
+    tissue of a single one counts as noise in part.
+    """
 
     input_spec = _MeasureB0sInput
     output_spec = _MeasureB0sOutput
@@ -54,11 +58,13 @@ class MeasureB0s(SimpleInterface):
         volumes = iterate_volumes(self.inputs.dwi_file, self.inputs.b0_ixs)
         first = next(volumes)
         start = head_centre(first, mask, image.affine)
-        sigmas, shifts, differences = [noise_sigma(first, mask, axis, stride)], [], []
+        sigmas, shifts, differences = [], [], []
         for volume in volumes:
             shifts.append(np.linalg.norm(head_centre(volume, mask, image.affine) - start))
             differences.append(median_difference(first, volume, mask))
-            sigmas.append(noise_sigma(volume, mask, axis, stride))
+            sigmas.append(noise_sigma(volume - first, mask, axis, stride) / np.sqrt(2))
+        if not sigmas:
+            sigmas.append(noise_sigma(first, mask, axis, stride))
         self._results['noise_file'] = save_volume(
             Path(runtime.cwd) / 'noise.nii.gz',
             np.full(mask.shape, np.median(sigmas)),

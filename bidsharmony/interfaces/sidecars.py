@@ -318,7 +318,7 @@ def noise_sidecar(sources: list[str], *, mppca: bool, rician: bool) -> dict[str,
     how = (
         'Measured place by place by MP-PCA, which has taken most of it out since.'
         if mppca
-        else 'Measured on the b=0 volumes as one number for all places.'
+        else 'Measured on the b=0 volumes, as one number for all places.'
     )
     text = (
         'Standard deviation of the noise of one volume as acquired, times gain over bias field: '

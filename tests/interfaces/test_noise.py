@@ -86,6 +86,15 @@ def test_noise_is_that_of_one_volume(tmp_path, rng):
     assert read(found.noise_file)[0, 0, 0] == pytest.approx(7, rel=0.1)
 
 
+@pytest.mark.parametrize(('b0_ixs', 'found'), [([0, 1, 2], 7), ([0], 59)])
+def test_tissue_is_no_noise_where_volumes_can_be_compared(tmp_path, rng, b0_ixs, found):
+    """A board of 15 up and down is 40 in the second difference, or a sigma of 59, of one volume."""
+    lines = 500 + 30.0 * (np.indices((48, 48, 6))[:2].sum(axis=0) % 2)
+    volumes = [lines + rng.normal(0, 7, lines.shape) for _ in b0_ixs]
+    measured = measure_b0s(tmp_path, volumes, np.ones(lines.shape), b0_ixs=b0_ixs)
+    assert read(measured.noise_file)[0, 0, 0] == pytest.approx(found, rel=0.1)
+
+
 def test_noise_follows_gain_and_field(tmp_path, rng):
     """A constant sigma of 5, times a known gain, over a known field."""
     shape = (6, 5, 4)
