@@ -88,7 +88,7 @@ def test_noise_is_that_of_one_volume(tmp_path, rng):
 
 @pytest.mark.parametrize(('b0_ixs', 'found'), [([0, 1, 2], 7), ([0], 59)])
 def test_tissue_is_no_noise_where_volumes_can_be_compared(tmp_path, rng, b0_ixs, found):
-    """A board of 15 up and down is 40 in the second difference, or a sigma of 59, of one volume."""
+    """A board of 15 up and down is 40 in the second difference, a sigma of 59."""
     lines = 500 + 30.0 * (np.indices((48, 48, 6))[:2].sum(axis=0) % 2)
     volumes = [lines + rng.normal(0, 7, lines.shape) for _ in b0_ixs]
     measured = measure_b0s(tmp_path, volumes, np.ones(lines.shape), b0_ixs=b0_ixs)
