@@ -18,6 +18,8 @@ FINEST_VOXEL, COARSEST_VOXEL = 0.5, 10.0
 
 ANALYSIS_LEVELS = ('participant', 'group')
 
+DENOISERS = ('mppca', 'none')
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -42,6 +44,10 @@ class Settings:
         where intermediate files go; None lets the supervisor place them in the output
     nprocs, omp_nthreads : int
         participants at a time, and threads of each
+    denoise : {'mppca', 'none'}
+        what takes noise out of the series before anything else
+    rician : bool
+        whether the Rician bias of magnitudes is corrected, after that
     b0_threshold : float
         b-values up to this one count as b=0 (s/mm2)
     bias_correction : bool
@@ -78,6 +84,8 @@ class Settings:
     work_dir: Path | None = None
     nprocs: int = 1
     omp_nthreads: int = 1
+    denoise: str = 'none'
+    rician: bool = False
     b0_threshold: float = B0_THRESHOLD
     bias_correction: bool = True
     output_resolution: float | None = None

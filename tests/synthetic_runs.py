@@ -158,6 +158,13 @@ def qc(
             'snr_b0': float(f'{1 / noise:.6g}'),
             'mask_volume_ml': 1312.4,
         },
+        'b0_agreement': {'shift_mm': 0.31, 'difference': 0.034},
+        'denoising': {
+            'mppca': False,
+            'rician': False,
+            'sigma_volume': 412.0 * noise * 3**0.5,
+            'sigma_harmonized': noise * 3**0.5,
+        },
         'bias': {
             'applied': True,
             'shrink_factor': 4,

@@ -243,6 +243,8 @@ def test_unusable_weights_stop_the_participant_before_its_graph(tmp_path, monkey
 @pytest.mark.parametrize(
     'changed',
     [
+        {'denoise': 'mppca'},
+        {'rician': True},
         {'b0_threshold': 5.0},
         {'bias_correction': False},
         {'canonical_resolution': 3.0},

@@ -21,6 +21,7 @@ from bidsharmony.settings import (
     B0_THRESHOLD,
     COARSEST_RESOLUTION,
     COARSEST_VOXEL,
+    DENOISERS,
     FINEST_VOXEL,
     Settings,
 )
@@ -236,6 +237,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     method = parser.add_argument_group('method')
+    method.add_argument(
+        '--denoise',
+        choices=DENOISERS,
+        default='none',
+        help='take noise out of the series before anything else (default %(default)s)',
+    )
+    method.add_argument(
+        '--rician',
+        action='store_true',
+        help='correct the Rician bias of magnitude images, after denoising and before the rest',
+    )
     method.add_argument(
         '--b0-threshold',
         type=_b_value,

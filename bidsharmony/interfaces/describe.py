@@ -20,6 +20,7 @@ class _DescribeOutputsInput(BaseInterfaceInputSpec):
     sources = traits.List(traits.Str, mandatory=True, desc='BIDS URIs of the files used')
     mask_given = traits.Bool(False, usedefault=True, desc='the brain mask came with the series')
     aligned_to = traits.Str(desc='BIDS URI of an image in the space that the names state')
+    denoising = traits.Dict(mandatory=True, desc='mppca, rician: whether they were done')
     trace_facts = traits.Dict(mandatory=True, desc='how the trace image was made')
     network_facts = traits.Dict(mandatory=True, desc='what the canonical images are')
     series_facts = traits.Dict(mandatory=True, desc='strength, voxel_mm, fwhm_mm, noise_gain')
@@ -33,6 +34,7 @@ class _DescribeOutputsOutput(TraitedSpec):
     canonical_mask = traits.Dict(desc='brain on the canonical grid')
     gain = traits.Dict()
     biasfield = traits.Dict()
+    noise = traits.Dict()
     uncertainty = traits.Dict()
 
 
@@ -54,9 +56,12 @@ class DescribeOutputs(SimpleInterface):
             'extrapolated': self.inputs.trace_facts['extrapolated'],
             'strength': network['strength'],
         }
-        self._results['series'] = sidecars.series_sidecar(
-            sidecar, sources, self.inputs.series_facts
-        )
+        denoised = sidecars.denoising_sidecar(**self.inputs.denoising)
+        self._results['series'] = {
+            **sidecars.series_sidecar(sidecar, sources, self.inputs.series_facts),
+            **denoised,
+        }
+        self._results['noise'] = sidecars.noise_sidecar(sources, **self.inputs.denoising)
         self._results['canonical'] = sidecars.canonical_sidecar(sidecar, sources, **facts)
         self._results['adc'] = sidecars.canonical_sidecar(
             sidecar, sources, **facts, units='mm^2/s'

@@ -60,7 +60,10 @@ class _MeasureRunInput(BaseInterfaceInputSpec):
     bias_facts = traits.Dict(mandatory=True)
     network_facts = traits.Dict(mandatory=True)
     guarantee = traits.Dict(mandatory=True)
-    series_facts = traits.Dict(mandatory=True)
+    series_facts = traits.Dict(mandatory=True, desc='see interfaces.series.HarmonizeSeries')
+    denoising = traits.Dict(mandatory=True, desc='mppca, rician: whether they were done')
+    noise_facts = traits.Dict(mandatory=True, desc='see interfaces.series.HarmonizeSeries')
+    b0_agreement = traits.Dict(mandatory=True, desc='see interfaces.noise.MeasureB0s')
     zero_filling = traits.Int(1, usedefault=True, desc='pixels for each acquired one, in plane')
     n_replaced = traits.Int(0, usedefault=True, desc='b=0 voxels that were not finite')
     n_not_finite = traits.Int(0, usedefault=True, desc='series values that are not finite')
@@ -158,6 +161,8 @@ class MeasureRun(SimpleInterface):
                     'snr_b0': snr,
                     'mask_volume_ml': volume_ml,
                 },
+                'b0_agreement': dict(self.inputs.b0_agreement),
+                'denoising': {**self.inputs.denoising, **self.inputs.noise_facts},
                 'bias': dict(bias),
                 'network': {key: network[key] for key in NETWORK_FACTS},
                 'gain': dict(zip(('p05', 'median', 'p95'), gain, strict=True)),
@@ -180,6 +185,8 @@ class MeasureRun(SimpleInterface):
             )
         if snr is not None and snr < SNR_LIMIT:
             found.append(f'The SNR of the mean b=0 is {snr:.1f}, below {SNR_LIMIT:g}.')
+        if self.inputs.denoising['rician'] and not self.inputs.noise_facts['sigma_volume']:
+            found.append('No noise could be measured, so no Rician bias was taken out.')
         if self.inputs.n_replaced:
             found.append(
                 f'{self.inputs.n_replaced} voxels of the b=0 volumes are not finite numbers and '

@@ -33,6 +33,7 @@ class _HarmonizeSeriesInput(BaseInterfaceInputSpec):
     field_file = File(exists=True, mandatory=True, desc='bias field to divide by, (I, J, K)')
     gain_file = File(exists=True, mandatory=True, desc='gain to multiply by, (I, J, K)')
     mask_file = File(exists=True, mandatory=True, desc='brain, (I, J, K)')
+    noise_file = File(exists=True, mandatory=True, desc='noise of one volume, (I, J, K)')
     b0_ixs = traits.List(traits.Int, mandatory=True, desc='positions of the b=0 volumes')
     slice_axis = traits.Range(0, 2, mandatory=True, desc='axis along which slices were taken')
     zero_filling = traits.Int(1, usedefault=True, desc='pixels for each acquired one, in plane')
@@ -46,6 +47,8 @@ class _HarmonizeSeriesOutput(TraitedSpec):
     gain_file = File(exists=True, desc="gain on the grid of that series, (I', J', K')")
     field_file = File(exists=True, desc="bias field on that grid, (I', J', K')")
     mask_file = File(exists=True, desc="brain on that grid, (I', J', K')")
+    noise_file = File(exists=True, desc="noise of a volume of that series, (I', J', K')")
+    noise_facts = traits.Dict(desc='sigma_volume, sigma_harmonized: medians in the brain')
     guarantee = traits.Dict(desc='what became of S_b/S_0, diffusivity, anisotropy and noise')
     facts = traits.Dict(desc='strength, voxel_mm, fwhm_mm and noise_gain of the series')
     n_not_finite = traits.Int(desc='voxels of the series that are not finite numbers')
@@ -69,6 +72,9 @@ class HarmonizeSeries(SimpleInterface):
         bias = load_volume(self.inputs.field_file, np.float64) ** self.inputs.strength
         mask = load_mask(self.inputs.mask_file)
         factor = gain / bias
+        sigma = load_volume(self.inputs.noise_file, np.float64)
+        noise = sigma * factor  # it grows and shrinks as the signal
+        sigma_volume = float(np.median(sigma[mask]))
         volumes = (apply_gain(v, factor) for v in iterate_volumes(self.inputs.dwi_file))
         operator = self._operator(image)
         if operator is None:
@@ -78,13 +84,18 @@ class HarmonizeSeries(SimpleInterface):
             header = grid_header(image.header, (*operator.shape, image.shape[3]), affine)
             volumes = map(operator.apply, volumes)
             gain, bias = operator.apply(gain), operator.apply(bias)
-            mask = operator.apply(mask) >= 0.5
+            mask, noise = operator.apply(mask) >= 0.5, operator.propagate(noise)
         out_file = write_volumes(folder / 'dwi.nii.gz', header, volumes)
         single = geometry_header(header, header.get_data_shape()[:3])
         self._results['dwi_file'] = out_file
         self._results['gain_file'] = save_volume(folder / 'gain.nii.gz', gain, single)
         self._results['field_file'] = save_volume(folder / 'field.nii.gz', bias, single)
         self._results['mask_file'] = save_volume(folder / 'mask.nii.gz', mask, single)
+        self._results['noise_file'] = save_volume(folder / 'noise.nii.gz', noise, single)
+        self._results['noise_facts'] = {
+            'sigma_volume': sigma_volume,
+            'sigma_harmonized': float(np.median(noise[mask])),
+        }
         self._measure(out_file, mask, native=operator is None)
         native = self._native_mm(image)
         self._results['facts'] = {

@@ -190,6 +190,21 @@ def zero_filling(
     return max(round(ratio), 1)
 
 
+def is_preprocessed(sidecar: Mapping[str, Any], entities: Mapping[str, str]) -> bool:
+    """Tell whether a series says that it is preprocessed, by its name or in its sidecar.
+
+    ``SkullStripped`` is what BIDS requires of preprocessed images, and raw ones do not have.
+
+    Examples
+    --------
+    >>> is_preprocessed({}, {'subject': '01', 'desc': 'preproc'})
+    True
+    >>> is_preprocessed({'SkullStripped': False}, {}), is_preprocessed({'EchoTime': 0.07}, {})
+    (True, False)
+    """
+    return entities.get('desc') == 'preproc' or isinstance(sidecar.get('SkullStripped'), bool)
+
+
 def public_sidecar(sidecar: Mapping[str, Any]) -> dict[str, Any]:
     """Keep what may leave the scanner; nodes, logs and crash files see nothing else.
 
@@ -302,6 +317,38 @@ def canonical_sidecar(
 def map_sidecar(sources: list[str], description: str, units: str = 'arbitrary') -> dict[str, Any]:
     """Describe a map or a mask."""
     return {**_derived(sources), 'Description': description, 'Units': units}
+
+
+def denoising_sidecar(*, mppca: bool, rician: bool) -> dict[str, str]:
+    """Say how noise was taken out of a series; what was not done has no key.
+
+    Examples
+    --------
+    >>> denoising_sidecar(mppca=True, rician=False)
+    {'Denoising': 'MP-PCA (dipy.denoise.localpca.mppca)'}
+    """
+    done = {
+        'Denoising': 'MP-PCA (dipy.denoise.localpca.mppca)' if mppca else '',
+        'RicianBiasCorrection': 'sqrt(M^2 - sigma^2), 0 where M < sigma' if rician else '',
+    }
+    return {key: text for key, text in done.items() if text}
+
+
+def noise_sidecar(sources: list[str], *, mppca: bool, rician: bool) -> dict[str, Any]:
+    """Describe the noise map: whose noise, in which unit, and how it was measured."""
+    how = (
+        'Measured place by place by MP-PCA, which has taken most of it out since.'
+        if mppca
+        else 'Measured on the b=0 volumes, as one number for all places.'
+    )
+    text = (
+        'Standard deviation of the noise of one volume as acquired, times gain over bias field: '
+        f'in the unit of the harmonized series. {how}'
+    )
+    return {
+        **map_sidecar(sources, text, 'arbitrary, as the harmonized series'),
+        **denoising_sidecar(mppca=mppca, rician=rician),
+    }
 
 
 def mask_sidecar(sources: list[str], *, given: bool = False) -> dict[str, Any]:

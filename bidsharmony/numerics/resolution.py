@@ -60,13 +60,34 @@ class Operator:
         -------
         (I', J', K') float64
         """
-        data = np.asarray(volume, np.float64)
-        for axis, weights in enumerate(self.rows):
-            moved = np.moveaxis(data, axis, 0)
-            # a sparse product, unlike a dense one, has the same bits at any number of threads
-            flat = weights @ np.ascontiguousarray(moved).reshape(len(moved), -1)
-            data = np.moveaxis(flat.reshape(-1, *moved.shape[1:]), 0, axis)
-        return np.ascontiguousarray(data)
+        return _along_axes(self.rows, volume)
+
+    def propagate(self, sigma: np.ndarray) -> np.ndarray:
+        """Tell what becomes of noise that is independent from voxel to voxel.
+
+        Parameters
+        ----------
+        sigma : (I, J, K) float
+            Standard deviation.
+
+        Returns
+        -------
+        (I', J', K') float64
+            Of the mapped volume; neighbours there share some of it.
+        """
+        squares = tuple(weights.power(2) for weights in self.rows)
+        return np.sqrt(_along_axes(squares, np.asarray(sigma, np.float64) ** 2))
+
+
+def _along_axes(rows: Sequence[sparse.csr_array], volume: np.ndarray) -> np.ndarray:
+    """Multiply a volume by one matrix along each axis."""
+    data = np.asarray(volume, np.float64)
+    for axis, weights in enumerate(rows):
+        moved = np.moveaxis(data, axis, 0)
+        # a sparse product, unlike a dense one, has the same bits at any number of threads
+        flat = weights @ np.ascontiguousarray(moved).reshape(len(moved), -1)
+        data = np.moveaxis(flat.reshape(-1, *moved.shape[1:]), 0, axis)
+    return np.ascontiguousarray(data)
 
 
 def series_operator(

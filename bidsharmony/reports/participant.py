@@ -135,7 +135,9 @@ def run_view(document: Mapping[str, Any], figures_dir: Path) -> dict[str, Any]:
         'channels': channels,
         'maps': panels(maps),
         'charts': panels(CHART_CAPTIONS),
-        'guarantee': guarantee_view(part(document, 'guarantee'), part(document, 'series')),
+        'guarantee': guarantee_view(
+            *(part(document, name) for name in ('guarantee', 'series', 'denoising'))
+        ),
         'warnings': [str(text) for text in document.get('warnings') or ()],
         'notes': [str(text) for text in document.get('notes') or ()],
         'measures': measures(document),
@@ -163,9 +165,11 @@ def tags(document: Mapping[str, Any]) -> list[str]:
 
 
 def guarantee_view(
-    guarantee: Mapping[str, Any], series: Mapping[str, Any] | None = None
+    guarantee: Mapping[str, Any],
+    series: Mapping[str, Any] | None = None,
+    denoising: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Say whether S_b/S_0 stayed what it was, and what became of diffusivity and anisotropy.
+    """Say whether S_b/S_0 stayed what it was, and since when, and what became of diffusion.
 
     Examples
     --------
@@ -174,7 +178,10 @@ def guarantee_view(
     ('Diffusion contrast kept.', 'good')
     >>> guarantee_view({'max_ratio_change': float('nan'), 'limit': 1e-6})['css']
     'bad'
+    >>> denoising_text({'mppca': True, 'rician': True})
+    'MP-PCA denoising and Rician bias correction'
     """
+    steps = denoising_text(denoising or {})
     change, limit = guarantee.get('max_ratio_change'), guarantee.get('limit')
     rows = diffusion_rows(part(guarantee, 'diffusion'))
     gain = (series or {}).get('noise_gain')
@@ -204,6 +211,7 @@ def guarantee_view(
         'text': (
             f'Largest relative change of S_b/S_0: {number(change)} '
             f'(limit {number(limit)}) over {count(guarantee.get("n_voxels"))} voxels.'
+            + (f' Measured against the series after {steps}, which changes it.' if steps else '')
         ),
         'rows': rows,
     }
@@ -249,11 +257,24 @@ def diffusion_rows(diffusion: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return rows
 
 
+def denoising_text(denoising: Mapping[str, Any]) -> str:
+    """Name what was done to a series before anything else; '' if nothing."""
+    names = {'mppca': 'MP-PCA denoising', 'rician': 'Rician bias correction'}
+    return ' and '.join(name for key, name in names.items() if denoising.get(key) is True)
+
+
 def measures(document: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
     """List the measured values of a run, in two columns of rows (name, value)."""
     source, summary = part(document, 'input'), part(document, 'summary')
     bias, gain, adc = part(document, 'bias'), part(document, 'gain'), part(document, 'adc')
-    network = part(document, 'network')
+    network, apart = part(document, 'network'), part(document, 'b0_agreement')
+    denoising = part(document, 'denoising')
+    difference = apart.get('difference')
+    if isinstance(difference, int | float):
+        apart_text = f'{number(apart.get("shift_mm"), digits=2, unit="mm")}, '
+        apart_text += number(100 * difference, digits=2, unit='%')
+    else:
+        apart_text = 'n/a'
     thickness = [
         number(part(document, 'network', 'thickness_mm').get(key)) for key in ('before', 'after')
     ]
@@ -278,8 +299,11 @@ def measures(document: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
             ('mean tissue b = 0', number(summary.get('robust_scale'), digits=4)),
             ('noise, SNR at b = 0',
              f'{number(summary.get("noise_sigma"))}, {number(summary.get("snr_b0"))}'),
+            ('noise of one volume as scanned', number(denoising.get('sigma_volume'))),
+            ('b = 0 volumes apart by', apart_text),
         ],
         [
+            ('denoising', denoising_text(denoising) or 'none'),
             ('bias field', bias_text),
             ('b = 0 variation in the brain', change),
             ('gain, 5 % / median / 95 %',
@@ -321,7 +345,10 @@ def methods_view(documents: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     profiles = {network.get('canonical_profile_mm') for network in networks} - {None}
     weights = {str(network.get('weights_sha256', ''))[:12] for network in networks} - {''}
     names = {'tensor': 'a tensor fit', 'geometric': 'the geometric mean of the directions'}
+    denoised = [part(document, 'denoising').get('mppca') is True for document in documents]
     return {
+        'mppca': 'all' if denoised and all(denoised) else 'some' if any(denoised) else 'none',
+        'rician': any(part(document, 'denoising').get('rician') is True for document in documents),
         'bias': 'all' if corrected == {True} else 'some' if True in corrected else 'none',
         'trace': ' or '.join(names[way] for way in ('tensor', 'geometric') if way in ways),
         'fwhm': number(resolutions.pop(), unit='mm') if len(resolutions) == 1 else '',

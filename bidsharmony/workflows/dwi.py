@@ -9,10 +9,16 @@ from nipype.pipeline.engine import Node, Workflow
 
 from bidsharmony.bids.names import output_stem
 from bidsharmony.interfaces.inputs import CheckedRun
+from bidsharmony.interfaces.noise import MeasureB0s
 from bidsharmony.interfaces.qc import MeasureRun
 from bidsharmony.interfaces.sidecars import public_sidecar, scanner_facts, zero_filling
 from bidsharmony.interfaces.summary import BrainMask, MeanB0, TraceWeighted
 from bidsharmony.workflows.bias import init_bias_wf
+from bidsharmony.workflows.denoise import (
+    denoising_steps,
+    init_denoise_wf,
+    preparation_warnings,
+)
 from bidsharmony.workflows.harmonize import init_harmonize_wf
 from bidsharmony.workflows.method import Method
 from bidsharmony.workflows.outputs import PRODUCTS, init_outputs_wf
@@ -78,6 +84,7 @@ def init_dwi_wf(
     gradients = {'bval_file': str(run.bval), 'bvec_file': str(run.bvec)}
     facts = scanner_facts(run.sidecar, checked.shape, checked.zooms, checked.slice_axis)
     filled = zero_filling(facts.metadata, checked.zooms, checked.slice_axis)
+    steps = denoising_steps(checked, method)
     workflow = Workflow(name=name)
 
     mean_b0 = Node(MeanB0(**files, b0_ixs=b0_ixs), name='mean_b0')
@@ -86,15 +93,31 @@ def init_dwi_wf(
         brain.inputs.given_file = str(checked.brain_mask)
     workflow.connect([(mean_b0, brain, [('b0_file', 'b0_file')])])
 
+    measure_b0s = Node(
+        MeasureB0s(**files, b0_ixs=b0_ixs, slice_axis=checked.slice_axis, zero_filling=filled),
+        name='measure_b0s',
+    )
+    workflow.connect([(brain, measure_b0s, [('mask_file', 'mask_file')])])
+
+    denoise_wf = init_denoise_wf(**steps, b0_ixs=b0_ixs)
+    denoise_wf.get_node('inputnode').inputs.dwi_file = str(run.image)
+    workflow.connect([
+        (mean_b0, denoise_wf, [('b0_file', 'inputnode.b0_file')]),
+        (measure_b0s, denoise_wf, [('noise_file', 'inputnode.noise_file')]),
+    ])  # fmt: skip
+
     trace = Node(
-        TraceWeighted(**files, **gradients, b0_ixs=b0_ixs, b0_threshold=method.b0_threshold),
+        TraceWeighted(**gradients, b0_ixs=b0_ixs, b0_threshold=method.b0_threshold),
         name='trace_weighted',
     )
-    workflow.connect([(brain, trace, [('mask_file', 'mask_file')])])
+    workflow.connect([
+        (denoise_wf, trace, [('outputnode.dwi_file', 'dwi_file')]),
+        (brain, trace, [('mask_file', 'mask_file')]),
+    ])  # fmt: skip
 
     bias_wf = init_bias_wf(slice_axis=checked.slice_axis, apply=method.bias_correction)
     workflow.connect([
-        (mean_b0, bias_wf, [('b0_file', 'inputnode.b0_file')]),
+        (denoise_wf, bias_wf, [('outputnode.b0_file', 'inputnode.b0_file')]),
         (trace, bias_wf, [('trace_file', 'inputnode.trace_file')]),
         (brain, bias_wf, [('mask_file', 'inputnode.mask_file')]),
     ])  # fmt: skip
@@ -107,8 +130,11 @@ def init_dwi_wf(
         method=method,
         threads=threads,
     )
-    harmonize_wf.get_node('inputnode').inputs.trait_set(**files, **gradients)
+    harmonize_wf.get_node('inputnode').inputs.trait_set(**gradients)
     workflow.connect([
+        (denoise_wf, harmonize_wf, [
+            (f'outputnode.{port}', f'inputnode.{port}') for port in ('dwi_file', 'noise_file')
+        ]),
         (bias_wf, harmonize_wf, [
             (f'outputnode.{port}', f'inputnode.{port}')
             for port in ('b0_file', 'trace_file', 'field_file')
@@ -117,15 +143,15 @@ def init_dwi_wf(
         (brain, harmonize_wf, [('mask_file', 'inputnode.mask_file')]),
     ])  # fmt: skip
 
+    warnings = (*preparation_warnings(checked, method, filled), *facts.warnings)
     measure = Node(
-        MeasureRun(
-            run=describe_run(checked, facts.warnings),
-            zero_filling=filled,
-        ),
+        MeasureRun(run=describe_run(checked, warnings), denoising=steps, zero_filling=filled),
         name='measure',
     )
     workflow.connect([
-        (mean_b0, measure, [('b0_file', 'b0_before'), ('n_replaced', 'n_replaced')]),
+        (denoise_wf, measure, [('outputnode.b0_file', 'b0_before')]),
+        (mean_b0, measure, [('n_replaced', 'n_replaced')]),
+        (measure_b0s, measure, [('agreement', 'b0_agreement')]),
         (brain, measure, [('mask_file', 'mask_before')]),
         (trace, measure, [
             ('trace_file', 'trace_before'), ('adc_file', 'adc_before'), ('facts', 'trace_facts'),
@@ -138,6 +164,7 @@ def init_dwi_wf(
             ('outputnode.adc_file', 'adc_after'), ('outputnode.canonical_mask', 'mask_after'),
             ('outputnode.gain_file', 'gain_file'), ('outputnode.facts', 'network_facts'),
             ('outputnode.series_facts', 'series_facts'),
+            ('outputnode.noise_facts', 'noise_facts'),
             ('outputnode.guarantee', 'guarantee'), ('outputnode.n_not_finite', 'n_not_finite'),
         ]),
     ])  # fmt: skip
@@ -146,6 +173,7 @@ def init_dwi_wf(
         source_file=run.image,
         sources=[run.uri(path) for path in checked.sources],
         sidecar=public_sidecar(run.sidecar),
+        denoising=steps,
         staging_dir=staging_dir,
     )
     outputs_wf.get_node('inputnode').inputs.trait_set(**gradients)
@@ -154,7 +182,7 @@ def init_dwi_wf(
     if 'space' in run.entities:
         describe.aligned_to = run.uri(run.image)
     measured = ('qc_file', 'audit_file', 'figure_files', 'figure_descs')
-    on_series = ('gain_file', 'field_file', 'mask_file')
+    on_series = ('gain_file', 'field_file', 'mask_file', 'noise_file')
     elsewhere = {*measured, *gradients, *on_series}
     workflow.connect([
         (trace, outputs_wf, [('facts', 'inputnode.trace_facts')]),

@@ -16,6 +16,8 @@ SERIES_PORTS = (
     ('gain_file', 'series_gain_file'),
     ('field_file', 'series_field_file'),
     ('mask_file', 'series_mask_file'),
+    ('noise_file', 'series_noise_file'),
+    ('noise_facts', 'noise_facts'),
     ('facts', 'series_facts'),
     ('guarantee', 'guarantee'),
     ('n_not_finite', 'n_not_finite'),
@@ -54,8 +56,8 @@ def init_harmonize_wf(
         summary images without bias, (I, J, K)
     trace_facts
         how the trace image was made
-    field_file, mask_file
-        bias field and brain, (I, J, K)
+    field_file, mask_file, noise_file
+        bias field, brain, and noise of one volume, (I, J, K)
 
     Outputs
     -------
@@ -65,14 +67,14 @@ def init_harmonize_wf(
         (I, J, K)
     dwi_file
         harmonized series, (I', J', K', N)
-    series_gain_file, series_field_file, series_mask_file
+    series_gain_file, series_field_file, series_mask_file, series_noise_file
         on the grid of that series, (I', J', K')
-    facts, series_facts, guarantee, n_not_finite
+    facts, series_facts, noise_facts, guarantee, n_not_finite
         for the report
     """
     workflow = Workflow(name=name)
     summary = ['b0_file', 'trace_file', 'mask_file']
-    carried = ['dwi_file', 'bval_file', 'bvec_file', 'field_file']
+    carried = ['dwi_file', 'bval_file', 'bvec_file', 'field_file', 'noise_file']
     inputnode = Node(
         IdentityInterface(fields=[*summary, *carried, 'trace_facts']), name='inputnode'
     )

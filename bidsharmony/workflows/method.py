@@ -12,6 +12,10 @@ class Method:
 
     Parameters
     ----------
+    denoise : {'mppca', 'none'}
+        what takes noise out of the series before anything else
+    rician : bool
+        whether the Rician bias of magnitudes is corrected, after that
     b0_threshold : s/mm2
         b-values up to this one count as b=0
     bias_correction : bool
@@ -26,6 +30,8 @@ class Method:
         None takes the shipped ones
     """
 
+    denoise: str
+    rician: bool
     b0_threshold: float
     bias_correction: bool
     output_resolution: float | None

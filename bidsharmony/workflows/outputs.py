@@ -46,6 +46,7 @@ PRODUCTS = (
     Product('canonical_mask', 'brain', 'mask', sidecar='canonical_mask', resolution='canonical'),
     Product('gain_file', 'gain', 'dwimap', sidecar='gain'),
     Product('field_file', 'biasfield', 'dwimap', sidecar='biasfield'),
+    Product('noise_file', 'noise', 'dwimap', sidecar='noise'),
     Product('uncertainty_file', 'uncertainty', 'dwimap', sidecar='uncertainty'),
     Product('qc_file', 'harmonized', 'qc', '.json'),
     Product('audit_file', 'audit', 'slices', '.npz'),
@@ -58,7 +59,7 @@ def expected_endings() -> tuple[str, ...]:
     Examples
     --------
     >>> '_desc-harmonized_dwi.json' in expected_endings(), len(expected_endings())
-    (True, 22)
+    (True, 24)
     """
     sidecars = [
         product.ending.removesuffix('.nii.gz') + '.json' for product in PRODUCTS if product.sidecar
@@ -71,6 +72,7 @@ def init_outputs_wf(
     source_file: Path,
     sources: list[str],
     sidecar: dict,
+    denoising: dict[str, bool],
     staging_dir: Path,
     name: str = 'outputs_wf',
 ) -> Workflow:
@@ -84,6 +86,8 @@ def init_outputs_wf(
         BIDS URIs of the files used
     sidecar : dict
         the scanner's, merged by inheritance
+    denoising : dict
+        ``mppca`` and ``rician``: what was done to the series before anything else
     staging_dir : Path
 
     Inputs
@@ -99,7 +103,9 @@ def init_outputs_wf(
     extra = ['figure_files', 'figure_descs', 'trace_facts', 'network_facts', 'series_facts']
     inputnode = Node(IdentityInterface(fields=[*ports, *extra]), name='inputnode')
 
-    describe = Node(DescribeOutputs(sidecar=sidecar, sources=sources), name='describe')
+    describe = Node(
+        DescribeOutputs(sidecar=sidecar, sources=sources, denoising=denoising), name='describe'
+    )
     workflow.connect([
         (inputnode, describe, [
             (port, port) for port in ('trace_facts', 'network_facts', 'series_facts')

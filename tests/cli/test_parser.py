@@ -60,6 +60,8 @@ def test_defaults(here):
         ('--work_dir=w_o_r_k', {'work_dir': 'w_o_r_k'}),
         ('--nprocs 3', {'nprocs': 3}),
         ('--omp-nthreads 2', {'omp_nthreads': 2}),
+        ('--denoise mppca', {'denoise': 'mppca'}),
+        ('--rician', {'rician': True}),
         ('--b0-threshold 5.5', {'b0_threshold': 5.5}),
         ('--no-bias-correction', {'bias_correction': False}),
         ('--output-resolution 2.5', {'output_resolution': 2.5}),

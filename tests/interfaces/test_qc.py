@@ -58,6 +58,9 @@ def assembled() -> dict:
         network_facts=drawn['network'] | {'robust_scale': 412.0},
         guarantee=drawn['guarantee'],
         series_facts=drawn['series'],
+        denoising={'mppca': False, 'rician': True},
+        noise_facts={'sigma_volume': 0.0, 'sigma_harmonized': 0.0},
+        b0_agreement={'shift_mm': float('nan'), 'difference': float('nan')},
     )  # fmt: skip
     return measure._assemble(
         sigma=float('nan'),
@@ -80,6 +83,8 @@ def test_documents_follow_the_schema(assembled):
         'AcquiredPixel': 2.0,
     }
     assert 'EchoTime' in assembled['sidecar']['missing']
+    assert assembled['b0_agreement'] == {'shift_mm': None, 'difference': None}
+    assert 'No noise could be measured' in assembled['warnings'][-1]
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ def files(tmp_path, rng):
         'mask': tiny_dataset.head()[..., 0] > 250,
         'gain': rng.uniform(1e-3, 4e-3, tiny_dataset.SHAPE).astype(np.float32),
         'field': rng.uniform(0.6, 1.5, tiny_dataset.SHAPE).astype(np.float32),
+        'noise': np.full(tiny_dataset.SHAPE, 5, np.float32),
     }
     for name, data in arrays.items():
         data = data.astype(np.float32) if data.dtype != bool else data.astype(np.uint8)
@@ -59,6 +60,17 @@ def test_series_is_gain_over_field_times_input(files, node):
     assert diffusion['v1_degrees'] < 0.01
     assert found.facts['fwhm_mm'] == {'before': [9.0, 8.0, 10.0], 'after': [9.0, 8.0, 10.0]}
     assert found.facts['noise_gain'] == 1
+
+
+def test_noise_goes_with_the_signal(files, node):
+    """Constant before, it follows gain over field after; medians are those of the brain."""
+    inputs, arrays = files
+    found = HarmonizeSeries(**inputs).run(cwd=node).outputs
+    expected = 5 * arrays['gain'] / arrays['field'].astype(float)
+    np.testing.assert_allclose(nb.load(found.noise_file).get_fdata(), expected, rtol=1e-6)
+    assert found.noise_facts['sigma_volume'] == 5
+    inside = np.median(expected[arrays['mask']])
+    assert found.noise_facts['sigma_harmonized'] == pytest.approx(inside)
 
 
 def test_a_smooth_gain_adds_no_noise(files, node):
@@ -108,7 +120,7 @@ def test_another_grid_goes_through_one_operator(files, node):
         np.testing.assert_allclose(
             there, nb.affines.apply_affine(before.affine, corner), atol=1e-3
         )
-    for name in ('gain', 'field', 'mask'):
+    for name in ('gain', 'field', 'mask', 'noise'):
         image = nb.load(getattr(found, f'{name}_file'))
         assert image.shape == (16, 16, 10)
         np.testing.assert_array_equal(image.affine, after.affine)

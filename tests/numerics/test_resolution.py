@@ -75,6 +75,11 @@ def test_operator_is_positive_sums_to_one_and_adds_no_noise(voxel):
     np.testing.assert_allclose(operator.apply(np.full(SHAPE, 7.0)), 7.0, rtol=1e-12)
     noise = operator.apply(np.random.default_rng(0).standard_normal(SHAPE))
     assert operator.noise_gain <= 1
+    x = np.linspace(1, 2, SHAPE[0])[:, None, None] * np.ones(SHAPE)
+    draws = np.random.default_rng(1).standard_normal((60, *SHAPE)) * x
+    spread = np.std([operator.apply(draw) for draw in draws], axis=0)
+    assert spread / operator.propagate(x) == pytest.approx(1, abs=0.5)
+    assert np.mean(spread / operator.propagate(x)) == pytest.approx(1, abs=0.02)
     assert noise.std() == pytest.approx(operator.noise_gain, rel=0.05)
 
 
