@@ -91,14 +91,14 @@ def measure_diffusion(
     bvecs : (N, 3)
     slice_axis : int
     zero_filling : int
-        Reconstructed pixels for each acquired one before, in plane; on another grid it is 1.
+        Reconstructed pixels for each acquired one, in plane.
 
     Returns
     -------
     dict
         `numerics.gain.DiffusionChange` as a dict, and ``noise``: of the first b=0 volume and of
         the shell's middle one, before and after, the standard deviation of the noise over the
-        mean signal around it.
+        mean signal around it; None after on another grid, where neighbours share their noise.
     """
     from bidsharmony.numerics.gain import diffusion_change
     from bidsharmony.numerics.gradients import trace_shell
@@ -109,8 +109,7 @@ def measure_diffusion(
     same = masks[0].shape == masks[1].shape and bool((masks[0] == masks[1]).all())
     shown = {'b0': min(b0_ixs), 'weighted': shell[len(shell) // 2]}
     signals, noise = [], {name: [] for name in shown}
-    for path, mask, stride in zip((before, after), masks, (zero_filling, 1), strict=True):
-        stride = zero_filling if same else stride
+    for path, mask, measurable in zip((before, after), masks, (True, same), strict=True):
         wanted = sorted({*b0_ixs, *shell})
         column = {ix: number for number, ix in enumerate([*b0_ixs, *shell])}
         signal = np.empty((int(np.count_nonzero(mask)), len(column)), np.float32)
@@ -118,7 +117,8 @@ def measure_diffusion(
             signal[:, column[ix]] = volume[mask]
             for name, place in shown.items():
                 if ix == place:
-                    noise[name].append(_relative_noise(volume, mask, slice_axis, stride))
+                    found = _relative_noise(volume, mask, slice_axis, zero_filling)
+                    noise[name].append(found if measurable else None)
         signals.append(signal)
     change = diffusion_change(
         *signals,

@@ -125,6 +125,7 @@ def test_another_grid_goes_through_one_operator(files, node):
         assert image.shape == (16, 16, 10)
         np.testing.assert_array_equal(image.affine, after.affine)
     assert found.guarantee['max_ratio_change'] is None
+    assert [ends[1] for ends in found.guarantee['diffusion']['noise'].values()] == [None, None]
     assert found.facts['noise_gain'] == pytest.approx(operator.noise_gain)
     assert found.facts['fwhm_mm']['after'] == pytest.approx(list(operator.fwhm_mm))
     md = found.guarantee['diffusion']['md']
