@@ -110,10 +110,13 @@ class HarmonizeSeries(SimpleInterface):
         return runtime
 
     def _native_mm(self, image: nb.Nifti1Image) -> list[float]:
-        """Give the scan's resolution along each axis: as measured, else the voxel."""
+        """Give the scan's resolution along each axis: as measured, else the acquired voxel."""
         measured = self.inputs.network_facts['resolution_mm']
-        zooms = image.header.get_zooms()[:3]
-        return [float(m if m else zoom) for m, zoom in zip(measured, zooms, strict=True)]
+        acquired = [
+            float(zoom) * (1 if axis == self.inputs.slice_axis else self.inputs.zero_filling)
+            for axis, zoom in enumerate(image.header.get_zooms()[:3])
+        ]
+        return [float(m or voxel) for m, voxel in zip(measured, acquired, strict=True)]
 
     def _operator(self, image: nb.Nifti1Image):
         """Design the operator that was asked for; None keeps the grid."""

@@ -57,8 +57,8 @@ class Canonical:
     acquired_mm, thickness_mm : float
         Slice thickness that the scanner's images had, and the larger of it and `profile_mm`.
     resolution_mm : three of float or None
-        What the scan resolves along its axes, as measured against the canonical b=0; its slice
-        thickness along the slice axis. None where noise hides it.
+        What the scan resolves along its axes, as measured against the canonical b=0, and at least
+        the acquired pixel; its slice thickness along the slice axis. None where noise hides it.
     marks : dict
         What was measured on the images, and told to the network.
     weights_sha256 : str
@@ -304,7 +304,9 @@ def _resolution(
         sigma=sigma,
     )
     for ix, width in zip(inplane, measured, strict=True):
-        found[ix] = width
+        # within a k-space that is cut off and not filtered, spectra do not fall at all
+        pixel = zero_filling * float(np.linalg.norm(affine[:3, ix]))
+        found[ix] = None if width is None else max(width, pixel)
     return found
 
 
