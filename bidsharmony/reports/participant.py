@@ -253,7 +253,8 @@ def diffusion_rows(diffusion: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         if diffusion.get('v1_degrees') is not None:
             rows.append(('first eigenvector', '', largest('v1_degrees', 'degrees')))
     for key, name in (('b0', 'noise of a b = 0 volume'), ('weighted', 'noise of a weighted one')):
-        rows.append((f'{name}, of its mean', f'{both(noise.get(key), 100)} %', ''))
+        if noise.get(key) and noise[key][-1] is not None:
+            rows.append((f'{name}, of its mean', f'{both(noise[key], 100)} %', ''))
     return rows
 
 
