@@ -2,10 +2,11 @@
 
 from bidsharmony.bids.collect import check_dataset, collect_dwi, list_participants
 from bidsharmony.bids.description import bids_uri, write_dataset_description
-from bidsharmony.bids.records import BIDSError, Collection, DwiRun, Refused, Skipped
+from bidsharmony.bids.records import B0Source, BIDSError, Collection, DwiRun, Refused, Skipped
 from bidsharmony.bids.scanner import Scanner, scanner_identity
 
 __all__ = [
+    'B0Source',
     'BIDSError',
     'Collection',
     'DwiRun',

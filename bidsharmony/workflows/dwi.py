@@ -12,11 +12,11 @@ from bidsharmony.bids.names import output_stem
 from bidsharmony.interfaces.inputs import CheckedRun
 from bidsharmony.interfaces.qc import MeasureRun
 from bidsharmony.interfaces.sidecars import public_sidecar, scanner_facts, zero_filling
-from bidsharmony.interfaces.summary import BrainMask, MeanB0, TraceWeighted
+from bidsharmony.interfaces.summary import BrainMask, MeanB0, PairTrace, TraceWeighted
 from bidsharmony.workflows.bias import init_bias_wf
 from bidsharmony.workflows.harmonize import init_harmonize_wf
 from bidsharmony.workflows.method import Method
-from bidsharmony.workflows.outputs import PRODUCTS, init_outputs_wf
+from bidsharmony.workflows.outputs import init_outputs_wf, products_of
 
 
 def describe_run(checked: CheckedRun, bids_dir: Path, warnings: tuple[str, ...]) -> dict[str, Any]:
@@ -41,6 +41,7 @@ def describe_run(checked: CheckedRun, bids_dir: Path, warnings: tuple[str, ...])
         },
         'input': {
             'image': bids_uri(run.image, bids_dir),
+            'b0_image': bids_uri(checked.partner.image, bids_dir) if checked.partner else None,
             'shape': list(checked.shape),
             'zooms': list(checked.zooms),
             'orientation': checked.orientation,
@@ -50,8 +51,9 @@ def describe_run(checked: CheckedRun, bids_dir: Path, warnings: tuple[str, ...])
             'shells': [{'b': b, 'n': n} for b, n in checked.shells],
         },
         'sidecar': public_sidecar(run.sidecar),
+        'no_series': checked.no_series,
         'notes': list(checked.notes),
-        'warnings': list(warnings),
+        'warnings': [*checked.warnings, *warnings],
     }
 
 
@@ -76,21 +78,41 @@ def init_dwi_wf(
     threads : int
     name : str
     """
-    run, b0_ixs = checked.run, list(checked.b0_ixs)
-    files = {'dwi_file': str(run.image)}
-    gradients = {'bval_file': str(run.bval), 'bvec_file': str(run.bvec)}
+    run, b0_ixs, series = checked.run, list(checked.b0_ixs), not checked.no_series
     facts = scanner_facts(run.sidecar, checked.shape, checked.zooms, checked.slice_axis)
     workflow = Workflow(name=name)
 
-    mean_b0 = Node(MeanB0(**files, b0_ixs=b0_ixs), name='mean_b0')
+    mean_b0 = Node(MeanB0(b0_ixs=b0_ixs), name='mean_b0')
     brain = Node(BrainMask(), name='brain_mask')
     workflow.connect([(mean_b0, brain, [('b0_file', 'b0_file')])])
 
     trace = Node(
-        TraceWeighted(**files, **gradients, b0_ixs=b0_ixs, b0_threshold=method.b0_threshold),
-        name='trace_weighted',
+        TraceWeighted(b0_ixs=b0_ixs, b0_threshold=method.b0_threshold), name='trace_weighted'
     )
     workflow.connect([(brain, trace, [('mask_file', 'mask_file')])])
+
+    if checked.partner is None:
+        files = {'dwi_file': str(run.image)}
+        gradients = {'bval_file': str(run.bval), 'bvec_file': str(run.bvec)}
+        mean_b0.inputs.trait_set(**files)
+        trace.inputs.trait_set(**files, **gradients)
+        sources = (run.image, run.bval, run.bvec)
+    else:
+        pair = Node(
+            PairTrace(
+                trace_file=str(run.image),
+                b0_source=str(checked.partner.image),
+                b0_ixs=list(checked.partner.b0_ixs),
+                bvals=list(checked.partner.bvals),
+            ),
+            name='pair',
+        )
+        ports = ('dwi_file', 'bval_file', 'bvec_file')
+        workflow.connect([
+            (pair, mean_b0, [('dwi_file', 'dwi_file')]),
+            (pair, trace, [(port, port) for port in ports]),
+        ])  # fmt: skip
+        sources = (run.image, checked.partner.image, checked.partner.bval)
 
     bias_wf = init_bias_wf(slice_axis=checked.slice_axis, apply=method.bias_correction)
     workflow.connect([
@@ -105,8 +127,8 @@ def init_dwi_wf(
         b0_ixs=b0_ixs,
         method=method,
         threads=threads,
+        series=series,
     )
-    harmonize_wf.get_node('inputnode').inputs.dwi_file = str(run.image)
     workflow.connect([
         (bias_wf, harmonize_wf, [
             (f'outputnode.{port}', f'inputnode.{port}')
@@ -136,19 +158,25 @@ def init_dwi_wf(
             ('outputnode.b0_file', 'b0_after'), ('outputnode.trace_file', 'trace_after'),
             ('outputnode.adc_file', 'adc_after'), ('outputnode.canonical_mask', 'mask_after'),
             ('outputnode.gain_file', 'gain_file'), ('outputnode.facts', 'network_facts'),
-            ('outputnode.guarantee', 'guarantee'), ('outputnode.n_not_finite', 'n_not_finite'),
         ]),
     ])  # fmt: skip
 
     outputs_wf = init_outputs_wf(
         source_file=run.image,
-        sources=[bids_uri(path, bids_dir) for path in (run.image, run.bval, run.bvec)],
+        sources=[bids_uri(path, bids_dir) for path in sources],
         sidecar=public_sidecar(run.sidecar),
         staging_dir=staging_dir,
+        series=series,
     )
-    outputs_wf.get_node('inputnode').inputs.trait_set(**gradients)
+    if series:
+        harmonize_wf.get_node('inputnode').inputs.trait_set(**files)
+        outputs_wf.get_node('inputnode').inputs.trait_set(**gradients)
+        kept = ('guarantee', 'n_not_finite')
+        workflow.connect(
+            [(harmonize_wf, measure, [(f'outputnode.{port}', port) for port in kept])]
+        )
     measured = ('qc_file', 'audit_file', 'figure_files', 'figure_descs')
-    elsewhere = {*measured, *gradients, 'mask_file', 'field_file'}
+    elsewhere = {*measured, 'bval_file', 'bvec_file', 'mask_file', 'field_file'}
     workflow.connect([
         (brain, outputs_wf, [('mask_file', 'inputnode.mask_file')]),
         (trace, outputs_wf, [('facts', 'inputnode.trace_facts')]),
@@ -157,7 +185,7 @@ def init_dwi_wf(
             ('outputnode.facts', 'inputnode.network_facts'),
             *(
                 (f'outputnode.{product.port}', f'inputnode.{product.port}')
-                for product in PRODUCTS
+                for product in products_of(series=series)
                 if product.port not in elsewhere
             ),
         ]),

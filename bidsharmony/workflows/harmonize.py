@@ -20,9 +20,12 @@ def init_harmonize_wf(
     b0_ixs: list[int],
     method: Method,
     threads: int,
+    series: bool,
     name: str = 'harmonize_wf',
 ) -> Workflow:
     """Run the network on two summary images, and multiply the series by the gain it predicts.
+
+    Without a series there is no ``dwi_file``, no ``guarantee`` and no ``n_not_finite``.
 
     Parameters
     ----------
@@ -32,6 +35,8 @@ def init_harmonize_wf(
     b0_ixs : list of int
     method : Method
     threads : int
+    series : bool
+        whether there is a series to multiply
 
     Inputs
     ------
@@ -79,6 +84,8 @@ def init_harmonize_wf(
             ('facts', 'facts'),
         ]),
     ])  # fmt: skip
+    if not series:
+        return workflow
 
     apply_gain = Node(ApplyGain(b0_ixs=list(b0_ixs)), name='apply_gain')
     workflow.connect([

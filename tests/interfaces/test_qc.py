@@ -48,7 +48,7 @@ def test_schema_is_json_and_closed():
 def assembled() -> dict:
     """Assemble a document as the interface does, of a sidecar with values of every kind."""
     drawn = qc('01', 'avanto', session='a')
-    keys = ('run', 'subject', 'session', 'scanner', 'input', 'notes', 'warnings')
+    keys = ('run', 'subject', 'session', 'scanner', 'input', 'no_series', 'notes', 'warnings')
     measure = MeasureRun(
         run={key: drawn[key] for key in keys} | {'sidecar': {'EchoTime': 80, 'PartialFourier': 1}},
         trace_facts={key: drawn['summary'][key] for key in (
@@ -62,6 +62,7 @@ def assembled() -> dict:
         sigma=float('nan'),
         snr=None,
         volume_ml=1.0,
+        shares={'tissue_share': 0.8, 'fluid_share': 0.1},
         gain=[0.9, 1.0, 1.1],
         adc=[8e-4, float('nan')],
         audit={key: drawn[key] for key in ('psd', 'glcm')},
