@@ -299,8 +299,7 @@ class _Search:
                 reason = f'a trace image; {run.image.name} of the same acquisition covers it'
                 self.skipped.append(Skipped(image, reason))
                 return None
-        gradients = [self.inheritance.nearest(image, name, end) for end in ('.bval', '.bvec')]
-        if any(gradients):
+        if any(self._gradients(image, name, end, images) for end in ('.bval', '.bvec')):
             return self._run(image, name)
         if reason := why_unusable(image, self.root):
             raise BIDSError(f'it {reason}')
@@ -312,6 +311,18 @@ class _Search:
         )
         self.skipped.append(Skipped(image, reason))
         return None
+
+    def _gradients(self, image: Path, name: Name, ending: str, images: list[Path]) -> Path | None:
+        """Give the gradient file that holds for an image, or None.
+
+        By inheritance ``sub-01_dwi.bval`` applies to ``sub-01_rec-TRACE_dwi.nii.gz`` too. But it
+        is that of ``sub-01_dwi.nii.gz``, where there is one, and not of its trace image.
+        """
+        path = self.inheritance.nearest(image, name, ending)
+        if path is None or not _is_trace(name):
+            return path
+        others = {other.name.split('.')[0] for other in images} - {image.name.split('.')[0]}
+        return None if path.name.split('.')[0] in others else path
 
     def _b0_sources(self, trace: Name, images: list[Path]) -> tuple[B0Source, ...]:
         """List what may hold the b=0 of a trace image; the most similar name comes first.
@@ -331,7 +342,7 @@ class _Search:
                     or why_unusable(image, self.root)
                 ):
                     continue
-                bval = self.inheritance.nearest(image, name, '.bval')
+                bval = self._gradients(image, name, '.bval', images)
                 if bval is None:
                     continue
                 sidecar, files = self.inheritance.merged(image, name)
