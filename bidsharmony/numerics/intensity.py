@@ -12,16 +12,20 @@ FLUID_ADC = 1.2e-3
 RESTRICTED_ADC = 0.5e-3
 """Grey and white matter lie above, but for fresh infarcts and signal that is noise (mm2/s)."""
 
-SMALLEST_TISSUE_SHARE = 0.5
+SMALLEST_TISSUE_SHARE = 0.3
 """A brain mask has at least this share of its voxels between `RESTRICTED_ADC` and `FLUID_ADC`.
 
-MEASURED_TISSUE
+Measured: .75 to .92 in nine real series of six scanners, .78 in a clinical case of stroke, .68 to
+.74 in a simulated average head on seven scanners, .55 and .60 in a simulated individual with wide
+ventricles on two; .35 in the emptiest fifth of a simulated head's slices, .65 of a real one's; .13
+in a test object scanned at b=2000.
 """
 
 SMALLEST_FLUID_SHARE = 0.02
 """A brain mask has at least this share of its voxels above `FLUID_ADC`: one substance has none.
 
-MEASURED_FLUID
+Measured: .075 to .24 in the nine real series, .05 in the driest fifth of their slices, .21 in the
+case of stroke, .25 to .45 in the simulated heads; .73 in the test object.
 """
 
 MAD_TO_SIGMA = 0.6745
