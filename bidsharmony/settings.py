@@ -13,7 +13,12 @@ B0_THRESHOLD = 50.0
 COARSEST_RESOLUTION = 5.0
 """In-plane FWHM up to which canonical images may be blurred (mm)."""
 
+FINEST_VOXEL, COARSEST_VOXEL = 0.5, 10.0
+"""Voxels that a series can be brought to (mm)."""
+
 ANALYSIS_LEVELS = ('participant', 'group')
+
+DENOISERS = ('mppca', 'none')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +36,26 @@ class Settings:
     bids_filters : dict
         entity (``acquisition``, ``direction`` ...) to a value, a list of values, ``None`` (the
         entity must be absent) or ``'*'`` (any value)
+    derivatives : dict
+        preprocessed datasets that runs are taken from, by name (``qsiprep``)
+    qsiprep_compat : bool
+        whether a second dataset with the names of QSIPrep is written
     work_dir : Path or None
         where intermediate files go; None lets the supervisor place them in the output
     nprocs, omp_nthreads : int
         participants at a time, and threads of each
+    denoise : {'mppca', 'none'}
+        what takes noise out of the series before anything else
+    rician : bool
+        whether the Rician bias of magnitudes is corrected, after that
     b0_threshold : float
         b-values up to this one count as b=0 (s/mm2)
     bias_correction : bool
         whether N4 divides the receive field out
+    output_resolution : float or None
+        voxel of the harmonized series (mm); None keeps the input's grid
+    strength : float
+        1 harmonizes all the way, 0 leaves the series as it is
     canonical_resolution : float or None
         coarser in-plane FWHM of the canonical images (mm); None keeps that of the weights
     weights : Path or None
@@ -62,11 +79,17 @@ class Settings:
     session_id: tuple[str, ...] = ()
     run_id: tuple[str, ...] = ()
     bids_filters: Mapping[str, Any] = field(default_factory=dict)
+    derivatives: Mapping[str, Path] = field(default_factory=dict)
+    qsiprep_compat: bool = False
     work_dir: Path | None = None
     nprocs: int = 1
     omp_nthreads: int = 1
+    denoise: str = 'none'
+    rician: bool = False
     b0_threshold: float = B0_THRESHOLD
     bias_correction: bool = True
+    output_resolution: float | None = None
+    strength: float = 1.0
     canonical_resolution: float | None = None
     weights: Path | None = None
     dry_run: bool = False

@@ -239,6 +239,7 @@ def test_the_page_and_the_qc_say_that_there_is_no_series(clinical, subject, stem
     schema = json.loads((ROOT / 'bidsharmony' / 'data' / 'qc.schema.json').read_text())
     jsonschema.validate(qc, schema)
     assert qc['guarantee'] is None
+    assert qc['series'] is None
     assert qc['no_series'] == reason
 
 
@@ -269,6 +270,43 @@ def test_second_call_on_trace_images_runs_nothing(clinical):
     assert again.returncode == 0, again.stderr
     assert again.stderr.count('unchanged') == 2
     assert tree(out) == first
+
+
+def test_noise_is_taken_out_first_and_the_promise_holds_from_there(tmp_path):
+    """Fourteen volumes are enough for MP-PCA; qc, sidecars and page say what was done."""
+    raw = tiny_dataset.write_dataset(tmp_path / 'raw')
+    weights = tiny_dataset.write_weights(tmp_path / 'w.safetensors')
+    image = tiny_dataset.write_run(raw, 'sub-01', bvals=' '.join(['0' + ' 1000' * 6] * 2))
+    bvec = image.with_name('sub-01_dwi.bvec')
+    bvec.write_text('\n'.join(f'{row} {row}' for row in bvec.read_text().splitlines()))
+    twice = np.concatenate([tiny_dataset.head(0), tiny_dataset.head(1)], axis=-1)
+    nb.save(nb.Nifti1Image(twice, tiny_dataset.affine()), image)
+    noise = {}
+    for name, options in (('plain', ()), ('clean', ('--denoise', 'mppca', '--rician'))):
+        call = (raw, tmp_path / name, 'participant', '--weights', weights, *options)
+        assert bidsharmony(*call).returncode == 0
+        stem = tmp_path / name / 'sub-01' / 'dwi' / 'sub-01'
+        qc = json.loads(Path(f'{stem}_desc-harmonized_qc.json').read_text())
+        series = json.loads(Path(f'{stem}_desc-harmonized_dwi.json').read_text())
+        page = (tmp_path / name / 'sub-01.html').read_text()
+        clean = name == 'clean'
+        assert (qc['denoising']['mppca'], qc['denoising']['rician']) == (clean, clean)
+        # what tiny_dataset.head adds; rounding to integers adds a third
+        assert qc['denoising']['sigma_volume'] == pytest.approx(5, rel=0.2)
+        assert qc['guarantee']['max_ratio_change'] < 1e-6
+        assert qc['b0_agreement']['shift_mm'] < 0.2
+        assert ('Denoising' in series, 'RicianBiasCorrection' in series) == (clean, clean)
+        assert ('after MP-PCA denoising and Rician bias correction' in page) is clean
+        assert any('motion, eddy currents' in text for text in qc['warnings'])
+        signal = nb.load(f'{stem}_desc-harmonized_dwi.nii.gz').get_fdata()
+        noise[name] = np.median(np.abs(signal[..., 1] - signal[..., 8])[signal[..., 0] > 0])
+        noise_map = nb.load(f'{stem}_desc-noise_dwimap.nii.gz')
+        assert noise_map.shape == tiny_dataset.SHAPE
+        assert (
+            'harmonized series'
+            in json.loads(Path(f'{stem}_desc-noise_dwimap.json').read_text())['Units']
+        )
+    assert noise['clean'] < 0.8 * noise['plain']
 
 
 def test_dataset_without_diffusion_is_nothing_to_do(tmp_path):

@@ -16,7 +16,7 @@ import pytest
 from bidsharmony.bids import B0Source, Collection, DwiRun, Refused, Scanner
 from bidsharmony.network.weights import WeightsError
 from bidsharmony.settings import Settings
-from bidsharmony.supervise import child, finish, marker, pool
+from bidsharmony.supervise import child, compat, finish, marker, pool
 from bidsharmony.supervise.child import (
     LockedError,
     _fresh_folder,
@@ -243,7 +243,15 @@ def test_unusable_weights_stop_the_participant_before_its_graph(tmp_path, monkey
 
 @pytest.mark.parametrize(
     'changed',
-    [{'b0_threshold': 5.0}, {'bias_correction': False}, {'canonical_resolution': 3.0}],
+    [
+        {'denoise': 'mppca'},
+        {'rician': True},
+        {'b0_threshold': 5.0},
+        {'bias_correction': False},
+        {'canonical_resolution': 3.0},
+        {'output_resolution': 2.0},
+        {'strength': 0.5},
+    ],
     ids=str,
 )
 def test_options_that_change_results_are_told_apart(tmp_path, changed):
@@ -280,6 +288,8 @@ CHANGES = {
     'version': ({'version': '2'}, False),
     'option': ({'options': {'x': 2}}, False),
     'input': ({'inputs': {'in': 'bb'}}, False),
+    'input gone': ({'inputs': {}}, False),
+    'input of no run asked for': ({'inputs': {}, 'stems': []}, True),
     'further run': ({'stems': ['sub-01', 'sub-01_dir-AP']}, False),
     'refused': ({'refused': [('a', 'b')]}, False),
     'skipped': ({'skipped': []}, False),
@@ -402,6 +412,71 @@ def test_promote_moves_everything(tmp_path):
     assert set(hashes) == {'sub-01/dwi/a.json', 'sub-01.html'}
     assert marker.intact(output, hashes)
     assert not [path for path in staging.rglob('*') if path.is_file()]
+
+
+def compat_job(tmp_path: Path) -> Job:
+    """Make the job of a participant whose anatomy QSIPrep has."""
+    for name in ('anat/sub-01_space-ACPC_desc-preproc_T1w.nii.gz', 'ses-a/anat/sub-01_T1w.json'):
+        path = tmp_path / 'qsiprep' / 'sub-01' / name
+        path.parent.mkdir(parents=True)
+        path.write_text('anatomy')
+    (path.parent / 'dangling').symlink_to('gone')
+    (path.parent / 'secret').symlink_to('/etc/hostname')
+    settings = Settings(
+        bids_dir=Path('/d'),
+        output_dir=tmp_path / 'out',
+        derivatives={'qsiprep': tmp_path / 'qsiprep'},
+        qsiprep_compat=True,
+    )
+    return Job('sub-01', (), (), (), settings, '1')
+
+
+@pytest.mark.parametrize('links', [True, False])
+def test_anatomy_is_linked_or_copied(tmp_path, monkeypatch, links):
+    """Both datasets can be moved together; what leads nowhere, or out, is left behind."""
+    job = compat_job(tmp_path)
+    if not links:
+        monkeypatch.setattr(Path, 'symlink_to', lambda *_: (_ for _ in ()).throw(OSError()))
+    for _ in range(2):
+        hashes = compat.link_anatomy(job)
+    assert set(hashes) == {
+        'qsiprep-compat/sub-01/anat/sub-01_space-ACPC_desc-preproc_T1w.nii.gz',
+        'qsiprep-compat/sub-01/ses-a/anat/sub-01_T1w.json',
+    }
+    (tmp_path / 'moved').mkdir()
+    for folder in ('qsiprep', 'out'):
+        (tmp_path / folder).rename(tmp_path / 'moved' / folder)
+    for name in hashes:
+        path = tmp_path / 'moved' / 'out' / name
+        assert (path.read_text(), path.is_symlink()) == ('anatomy', links)
+        assert not path.is_symlink() or not os.path.isabs(os.readlink(path))
+    assert marker.intact(tmp_path / 'moved' / 'out', hashes)
+    assert len(list((tmp_path / 'moved' / 'out').rglob('*.*'))) == len(hashes)
+
+
+def test_stale_files_leave_the_dataset_that_others_read(tmp_path):
+    """What no marker vouches for goes, links and empty folders with it; all else stays."""
+    job = compat_job(tmp_path)
+    hold, *_ = compat.link_anatomy(job)
+    root = tmp_path / 'out' / 'qsiprep-compat'
+    for name in ('sub-01/dwi/old.nii.gz', 'sub-02/dwi/other.nii.gz', 'dataset_description.json'):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text('x')
+    compat.remove_stale(job, [hold])
+    left = {path.relative_to(tmp_path / 'out').as_posix() for path in root.rglob('*.*')}
+    assert left == {
+        hold,
+        'qsiprep-compat/sub-02/dwi/other.nii.gz',
+        'qsiprep-compat/dataset_description.json',
+    }
+    assert not (root / 'sub-01' / 'dwi').exists()
+    assert (tmp_path / 'qsiprep' / 'sub-01' / 'ses-a' / 'anat' / 'sub-01_T1w.json').exists()
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'elsewhere' / 'file.txt').touch()
+    (root / 'sub-02').rename(root / 'sub-03')
+    (root / 'sub-02').symlink_to(tmp_path / 'elsewhere')
+    compat.remove_stale(replace(job, participant='sub-02'), [])
+    assert (tmp_path / 'elsewhere' / 'file.txt').exists()
 
 
 def test_work_folder_is_private_and_empty(tmp_path):

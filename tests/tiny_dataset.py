@@ -148,6 +148,32 @@ def drop_directions(image: Path) -> Path:
     return image
 
 
+def write_qsiprep(root: Path, subject: str = 'sub-01') -> Path:
+    """Write what QSIPrep leaves of a run: series, mask and anatomy, and next to no sidecar.
+
+    Returns
+    -------
+    Path
+        the series
+    """
+    stem = f'{subject}_space-ACPC_desc'
+    series = write_run(root, f'{stem}-preproc')
+    series.with_name(f'{stem}-preproc_dwi.json').write_text(
+        json.dumps({'EchoTime': 71, 'Sources': [f'bids:raw:{subject}/dwi/{subject}_dwi.nii.gz']})
+    )
+    series.with_name(f'{stem}-preproc_dwi.b').write_text('0 0 0 0\n' + '1 0 0 1000\n' * 6)
+    brain = np.zeros(SHAPE, np.uint8)
+    brain[4:-4, 4:-4, 2:-2] = 1
+    nb.save(nb.Nifti1Image(brain, affine()), series.with_name(f'{stem}-brain_mask.nii.gz'))
+    anatomy = root / subject / 'anat'
+    anatomy.mkdir()
+    nb.save(nb.Nifti1Image(brain, affine()), anatomy / f'{stem}-preproc_T1w.nii.gz')
+    described = {'SkullStripped': False, 'SpatialReference': 'orig'}
+    (anatomy / f'{stem}-preproc_T1w.json').write_text(json.dumps(described))
+    (anatomy / f'{subject}_from-ACPC_to-anat_mode-image_xfm.mat').write_text('1 0 0')
+    return series
+
+
 def write_weights(path: Path) -> Path:
     """Write a tiny untrained network: it resamples, and leaves contrast as it is."""
     import torch

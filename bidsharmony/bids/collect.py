@@ -136,12 +136,7 @@ def collect_dwi(
         if this is no dataset, or a participant, session or run asked for is not in it
     """
     root = check_dataset(bids_dir)
-    here = list_participants(root)
-    labels = tuple(sorted(set(participant_label))) or here
-    if absent := [label for label in labels if label not in here]:
-        raise BIDSError(_not_there('participant', absent, here))
-
-    search = _Search(
+    search = Search(
         root,
         tuple(session_id),
         tuple(run_id),
@@ -149,18 +144,7 @@ def collect_dwi(
         b0_threshold,
         Inheritance(root),
     )
-    for label in labels:
-        search.participant(root / f'sub-{label}')
-    if labels == here:
-        search.lost_participants()
-    search.shared_outputs()
-    for key, wanted in (('session', search.session_id), ('run', search.run_id)):
-        present = search.seen[key]
-        bare = {label.lstrip('0') for label in present} if key == 'run' else present
-        absent = [x for x in wanted if x not in present and x.lstrip('0') not in bare]
-        if absent and present:
-            raise BIDSError(_not_there(key, absent, sorted(present)))
-    return search.collection()
+    return search.find(participant_label)
 
 
 def _not_there(what: str, absent: list[str], here: Iterable[str]) -> str:
@@ -170,7 +154,7 @@ def _not_there(what: str, absent: list[str], here: Iterable[str]) -> str:
 
 
 @dataclass
-class _Search:
+class Search:
     """Sort the images of one participant after the other into runs, skipped and refused."""
 
     root: Path
@@ -184,6 +168,31 @@ class _Search:
     refused: list[Refused] = field(default_factory=list)
     seen: dict[str, set[str]] = field(default_factory=lambda: {'session': set(), 'run': set()})
 
+    def find(self, participant_label: Iterable[str] = ()) -> Collection:
+        """Sort the images of these participants, or of all.
+
+        Raises
+        ------
+        BIDSError
+            if a participant, session or run asked for is not there
+        """
+        here = list_participants(self.root)
+        labels = tuple(sorted(set(participant_label))) or here
+        if absent := [label for label in labels if label not in here]:
+            raise BIDSError(_not_there('participant', absent, here))
+        for label in labels:
+            self.participant(self.root / f'sub-{label}')
+        if labels == here:
+            self.lost_participants()
+        self.shared_outputs()
+        for key, wanted in (('session', self.session_id), ('run', self.run_id)):
+            present = self.seen[key]
+            bare = {label.lstrip('0') for label in present} if key == 'run' else present
+            absent = [x for x in wanted if x not in present and x.lstrip('0') not in bare]
+            if absent and present:
+                raise BIDSError(_not_there(key, absent, sorted(present)))
+        return self.collection()
+
     def participant(self, folder: Path) -> None:
         """Sort the images of one participant."""
         try:
@@ -196,7 +205,7 @@ class _Search:
         for image in images:
             try:
                 name = _check_name(image)
-                if reason := self._no_run(name):
+                if reason := self.no_run(name):
                     self.skipped.append(Skipped(image, reason))
                     continue
                 if stems[image.name.split('.')[0]] > 1:
@@ -204,7 +213,7 @@ class _Search:
                 if _is_trace(name):
                     traces.append((image, name))
                     continue
-                run = self._run(image, name)
+                run = self.run(image, name)
             except BIDSError as error:
                 if 'dwi' in image.name.lower():
                     self.refused.append(Refused(image, f'{error}.'))
@@ -245,7 +254,7 @@ class _Search:
                 remedy = 'Choose one with --bids-filter-file.'
                 self.refused.append(Refused(run.image, f'{reason} {remedy}'))
 
-    def _no_run(self, name: Name) -> str:
+    def no_run(self, name: Name) -> str:
         """Say why a well-named image is not taken for a run; '' if it is."""
         if name.suffix not in ('dwi', 'trace'):
             return NO_RUNS.get(name.suffix, f'its suffix {name.suffix} is not that of a series')
@@ -260,7 +269,7 @@ class _Search:
             name, session_id=self.session_id, run_id=self.run_id, filters=self.filters
         )
 
-    def _run(self, image: Path, name: Name) -> DwiRun | None:
+    def run(self, image: Path, name: Name) -> DwiRun | None:
         """Complete a run with what it inherits; None if it turned out to be skipped."""
         if reason := why_unusable(image, self.root):
             raise BIDSError(f'it {reason}')
@@ -275,9 +284,9 @@ class _Search:
                 f'no {" and no ".join(missing)} file applies to it. '
                 'Add it beside the image or in a folder above'
             )
-        return self._described(image, name, bval=bval, bvec=bvec)
+        return self.described(image, name, bval=bval, bvec=bvec)
 
-    def _described(self, image: Path, name: Name, **files: Any) -> DwiRun:
+    def described(self, image: Path, name: Name, **files: Any) -> DwiRun:
         """Make the record of a run, with the sidecar that it inherits."""
         sidecar, sidecar_files = self.inheritance.merged(image, name)
         LOGGER.debug('%s: found.', relative_path(image))
@@ -300,11 +309,11 @@ class _Search:
                 self.skipped.append(Skipped(image, reason))
                 return None
         if any(self._gradients(image, name, end, images) for end in ('.bval', '.bvec')):
-            return self._run(image, name)
+            return self.run(image, name)
         if reason := why_unusable(image, self.root):
             raise BIDSError(f'it {reason}')
         if sources := self._b0_sources(name, images):
-            return self._described(image, name, bval=None, bvec=None, b0_sources=sources)
+            return self.described(image, name, bval=None, bvec=None, b0_sources=sources)
         reason = (
             'a trace image without gradient table, and its session has no b=0 to pair it with '
             '(a _dwi image with a .bval file)'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +15,9 @@ from bidsharmony.bids.records import BIDSError
 from bidsharmony.bids.sidecar import read_json
 
 BIDS_VERSION = '1.10.0'
+
+COMPAT = 'qsiprep-compat'
+"""Folder of the output that is a dataset of its own, named as QSIPrep names its files."""
 
 BIDSIGNORE = (
     '*.html',
@@ -28,30 +32,21 @@ BIDSIGNORE = (
     '*_dwi.bvec',
     '*_qc.json',
     '*_slices.npz',
+    COMPAT,
 )
 """Outputs that the validator does not know (bids-validator-deno 3.0.2)."""
 
-
-def bids_uri(path: Path, root: Path, dataset: str = 'raw') -> str:
-    """Name a file of a dataset without naming where the dataset lies.
-
-    Raises
-    ------
-    BIDSError
-        if the file is outside ``root``
-
-    Examples
-    --------
-    >>> bids_uri(Path('/data/sub-01/dwi/sub-01_dwi.nii.gz'), Path('/data'))
-    'bids:raw:sub-01/dwi/sub-01_dwi.nii.gz'
-    """
-    path, root = Path(os.path.abspath(path)), Path(os.path.abspath(root))
-    if not path.is_relative_to(root):
-        raise BIDSError(f'{path.name} is outside the dataset {root.name}. Give a file inside it')
-    return f'bids:{dataset}:{path.relative_to(root).as_posix()}'
+QSIPREP_IGNORED = ('*_dwi.b', '*_xfm.*')
+"""Files of QSIPrep's that it does not know either."""
 
 
-def write_dataset_description(output_dir: Path, bids_dir: Path, *, version: str) -> Path:
+def write_dataset_description(
+    output_dir: Path,
+    bids_dir: Path,
+    *,
+    version: str,
+    derivatives: Mapping[str, Path] | None = None,
+) -> Path:
     """Write ``dataset_description.json`` and ``.bidsignore`` of the derivatives, atomically.
 
     Array jobs may call it at once: each writes a file of its own and renames it, and nothing is
@@ -63,6 +58,8 @@ def write_dataset_description(output_dir: Path, bids_dir: Path, *, version: str)
         the derivatives and the dataset they come from
     version : str
         of bidsharmony
+    derivatives : mapping, optional
+        other datasets that the input was taken from, by the names they have in BIDS URIs
 
     Returns
     -------
@@ -76,26 +73,57 @@ def write_dataset_description(output_dir: Path, bids_dir: Path, *, version: str)
     OSError
         if it cannot be written
     """
-    root = check_dataset(bids_dir)
-    output_dir = Path(output_dir).resolve()
-    output_dir.mkdir(parents=True, exist_ok=True)
-    path = output_dir / DESCRIPTION
+    name = 'bidsharmony - harmonized diffusion MRI'
+    sources = {'raw': bids_dir, **(derivatives or {})}
+    return _write(output_dir, sources, name, version, BIDSIGNORE)
+
+
+def write_compat_description(
+    output_dir: Path, bids_dir: Path, *, version: str, derivatives: Mapping[str, Path]
+) -> Path:
+    """Write the description of the dataset inside the output that is named as QSIPrep's are.
+
+    The parameters are those of ``write_dataset_description``.
+    """
+    name = 'bidsharmony - harmonized diffusion MRI, with the names of QSIPrep'
+    sources, ignored = {'raw': bids_dir, **derivatives}, (*BIDSIGNORE, *QSIPREP_IGNORED)
+    return _write(Path(output_dir) / COMPAT, sources, name, version, ignored)
+
+
+def _write(
+    folder: Path, sources: Mapping[str, Path], name: str, version: str, ignored: tuple[str, ...]
+) -> Path:
+    """Write description and ``.bidsignore``; the first source gives the licence.
+
+    Raises
+    ------
+    BIDSError
+        if the folder is somebody else's dataset
+    """
+    roots = {label: check_dataset(root) for label, root in sources.items()}
+    folder = Path(folder).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / DESCRIPTION
     if path.exists():
         _check_ours(path)
-    raw = read_json(root / DESCRIPTION)
-    link = quote(Path(os.path.relpath(root, output_dir)).as_posix())
+    known = {label: read_json(root / DESCRIPTION) for label, root in roots.items()}
+    links = {
+        label: quote(Path(os.path.relpath(root, folder)).as_posix())
+        for label, root in roots.items()
+    }
     description: dict[str, Any] = {
-        'Name': 'bidsharmony - harmonized diffusion MRI',
+        'Name': name,
         'BIDSVersion': BIDS_VERSION,
         'DatasetType': 'derivative',
         'GeneratedBy': [{'Name': 'bidsharmony', 'Version': version, **_container()}],
-        'SourceDatasets': [_source(raw, link)],
-        'DatasetLinks': {'raw': link},
+        'SourceDatasets': [_source(known[label], links[label]) for label in roots],
+        'DatasetLinks': links,
     }
-    if isinstance(raw.get('License'), str):
-        description['License'] = raw['License']
+    license_ = next(iter(known.values())).get('License')
+    if isinstance(license_, str):
+        description['License'] = license_
     _write_text(path, json.dumps(description, indent=2) + '\n')
-    _write_text(output_dir / '.bidsignore', '\n'.join(BIDSIGNORE) + '\n')
+    _write_text(folder / '.bidsignore', '\n'.join(ignored) + '\n')
     return path
 
 

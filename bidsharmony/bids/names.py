@@ -111,6 +111,17 @@ def same_label(key: str, label: str, wanted: Any) -> bool:
     return label == wanted
 
 
+def is_subset(entities: Mapping[str, str], of: Mapping[str, str]) -> bool:
+    """See whether all these entities are among others, with the same labels.
+
+    Examples
+    --------
+    >>> is_subset({'run': '1'}, {'subject': '01', 'run': '01'}), is_subset({'run': '1'}, {})
+    (True, False)
+    """
+    return all(key in of and same_label(key, of[key], label) for key, label in entities.items())
+
+
 def why_not_selected(
     name: Name,
     *,

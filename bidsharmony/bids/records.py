@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,10 @@ class DwiRun:
 
     ``entities`` has pybids' long names (``subject``, ``session``, ``direction`` ...) in the
     order of the file name. A trace image without gradients has no ``bval`` and no ``bvec``, but
-    ``b0_sources``: where its b=0 may be, likeliest first.
+    ``b0_sources``: where its b=0 may be, likeliest first. ``dataset`` is how BIDS URIs call the
+    dataset of the image, ``linked`` lists other datasets that it takes files from, ``brain_mask``
+    and ``mrtrix_table`` (gradients in scanner coordinates) came with the image, and ``notes`` are
+    sentences for the report.
 
     Examples
     --------
@@ -55,6 +59,11 @@ class DwiRun:
     entities: dict[str, str] = field(hash=False)
     scanner: Scanner
     b0_sources: tuple[B0Source, ...] = ()
+    dataset: str = 'raw'
+    linked: tuple[tuple[str, Path], ...] = ()
+    brain_mask: Path | None = None
+    mrtrix_table: Path | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def subject(self) -> str:
@@ -75,6 +84,32 @@ class DwiRun:
     def relative(self) -> str:
         """Give the posix path of the image inside its dataset."""
         return relative_path(self.image)
+
+    @property
+    def root(self) -> Path:
+        """Give the folder of the dataset that the image lies in."""
+        return self.image.parents[len(Path(self.relative).parts) - 1]
+
+    def uri(self, path: Path) -> str:
+        """Name a file of the run by dataset and path.
+
+        Raises
+        ------
+        BIDSError
+            if the file is in none of the run's datasets
+        """
+        for name, root in self.linked:
+            if path.is_relative_to(root) and not path.is_relative_to(self.root):
+                return bids_uri(path, root, name)
+        return bids_uri(path, self.root, self.dataset)
+
+    def locate(self, path: Path) -> str:
+        """Name a file by its posix path in the dataset of the image, another's by its URI."""
+        try:
+            uri = self.uri(path)
+        except BIDSError:
+            return path.name
+        return uri.removeprefix(f'bids:{self.dataset}:')
 
 
 @dataclass(frozen=True)
@@ -132,3 +167,22 @@ def relative_path(image: Path) -> str:
     parts = image.parts
     starts = [ix for ix, part in enumerate(parts[:-1]) if part.startswith('sub-')]
     return '/'.join(parts[starts[-1] if starts else -1 :])
+
+
+def bids_uri(path: Path, root: Path, dataset: str = 'raw') -> str:
+    """Name a file of a dataset without naming where the dataset lies.
+
+    Raises
+    ------
+    BIDSError
+        if the file is outside ``root``
+
+    Examples
+    --------
+    >>> bids_uri(Path('/data/sub-01/dwi/sub-01_dwi.nii.gz'), Path('/data'))
+    'bids:raw:sub-01/dwi/sub-01_dwi.nii.gz'
+    """
+    path, root = Path(os.path.abspath(path)), Path(os.path.abspath(root))
+    if not path.is_relative_to(root):
+        raise BIDSError(f'{path.name} is outside the dataset {root.name}. Give a file inside it')
+    return f'bids:{dataset}:{path.relative_to(root).as_posix()}'

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bidsharmony.bids.names import Name, parse_name, same_label
+from bidsharmony.bids.names import Name, is_subset, parse_name
 from bidsharmony.bids.records import BIDSError
 
 LOGGER = logging.getLogger(__name__)
@@ -19,6 +20,14 @@ LARGEST_JSON = 2**20
 
 DEEPEST_JSON = 50
 """Levels of nesting that are read."""
+
+PLAUSIBLE = {
+    'MagneticFieldStrength': (0.05, 12.0),  # T
+    'EchoTime': (0.005, 0.5),  # s
+    'RepetitionTime': (0.1, 60.0),  # s
+    'SliceThickness': (0.3, 30.0),  # mm
+}
+"""BIDS unit ranges: outside of them a number is in another unit, or wrong."""
 
 COMPANIONS = ('.bval', '.bvec', '.json')
 
@@ -59,6 +68,19 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise BIDSError('holds no JSON object. Write its entries between braces')
     return content
+
+
+def number(value: Any) -> float | None:
+    """Take a finite number from a sidecar, or None.
+
+    Examples
+    --------
+    >>> number(3), number('3'), number(True), number(float('nan'))
+    (3.0, None, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) else None
 
 
 def _depth(content: Any) -> int:
@@ -127,7 +149,7 @@ class Inheritance:
                 for path, other in self._listing(folder)
                 if other.extension == extension
                 and other.suffix == name.suffix
-                and _is_subset(other.entities, name.entities)
+                and is_subset(other.entities, name.entities)
             ]
             counts = [count for count, _ in level]
             if len(set(counts)) < len(counts):
@@ -176,7 +198,3 @@ class Inheritance:
                 LOGGER.debug('%s is not inherited: %s.', self._relative(folder / filename), error)
         self._listings[folder] = listing
         return listing
-
-
-def _is_subset(entities: dict[str, str], of: dict[str, str]) -> bool:
-    return all(key in of and same_label(key, of[key], label) for key, label in entities.items())

@@ -102,7 +102,7 @@ def dry_run(collection: Collection, root: Path) -> str:
     ]
     if runs:
         header = ('run', 'scanner', 'b-values', 'b-vectors', 'sidecar')
-        parts.append(table(header, [_row(run, root) for run in runs]))
+        parts.append(table(header, [_row(run) for run in runs]))
         parts.append(_scanners(runs))
     for title, items in (('refused', collection.refused), ('skipped', collection.skipped)):
         if items:
@@ -110,14 +110,14 @@ def dry_run(collection: Collection, root: Path) -> str:
     return '\n\n'.join(parts) + '\n'
 
 
-def _row(run: DwiRun, root: Path) -> tuple[str, ...]:
+def _row(run: DwiRun) -> tuple[str, ...]:
     def where(path: Path | None) -> str:
         """Say that a file lies beside the image, or give the path of one that is inherited."""
         if path is None:
             return 'none'
         if path.name.partition('.')[0] == run.image.name.partition('.')[0]:
             return 'own'
-        return path.relative_to(root).as_posix()
+        return run.locate(path)
 
     sidecars = ' + '.join(where(path) for path in run.sidecar_files) or 'none'
     bval = (

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bidsharmony import __version__
+from bidsharmony.bids import COMPAT, QSIPREP
 from bidsharmony.bids.names import ENTITIES, LABEL
 from bidsharmony.bids.records import BIDSError
 from bidsharmony.bids.sidecar import read_json
@@ -19,8 +20,14 @@ from bidsharmony.settings import (
     ANALYSIS_LEVELS,
     B0_THRESHOLD,
     COARSEST_RESOLUTION,
+    COARSEST_VOXEL,
+    DENOISERS,
+    FINEST_VOXEL,
     Settings,
 )
+
+DERIVATIVES = (QSIPREP,)
+"""Preprocessed datasets that are understood."""
 
 EXIT_DONE = 0
 EXIT_SOME_FAILED = 1
@@ -80,6 +87,32 @@ def _resolution(text: str) -> float:
     return value
 
 
+def _voxel(text: str) -> float | None:
+    """Read ``native`` (None) or a voxel size in mm."""
+    if text == 'native':
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not FINEST_VOXEL <= value <= COARSEST_VOXEL:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither 'native' nor a voxel size of {FINEST_VOXEL:g} to "
+            f'{COARSEST_VOXEL:g} mm'
+        )
+    return value
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number from 0 to 1')
+    return value
+
+
 def _filters(text: str) -> dict[str, Any]:
     """Read the ``dwi`` query of a filter file and check it against the entities there are."""
     path = Path(text)
@@ -104,6 +137,18 @@ def _filters(text: str) -> dict[str, Any]:
                 'null (none) or "*" (any)'
             )
     return query
+
+
+def _derivative(text: str) -> tuple[str, Path]:
+    """Read ``NAME=PATH``."""
+    name, found, path = text.partition('=')
+    if not found or not path:
+        raise argparse.ArgumentTypeError(f'{text!r} is not NAME=PATH')
+    if name not in DERIVATIVES:
+        raise argparse.ArgumentTypeError(
+            f'{name!r} is not a dataset that is understood; choose from {", ".join(DERIVATIVES)}'
+        )
+    return name, Path(path).expanduser().resolve()
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -176,12 +221,33 @@ def build_parser() -> argparse.ArgumentParser:
         help='{"dwi": {ENTITY: LABEL, [LABELS], null for none or "*" for any}}',
     )
     some.add_argument(
+        '-d',
+        '--derivatives',
+        action='append',
+        default=[],
+        type=_derivative,
+        metavar='NAME=PATH',
+        help='take the runs from this preprocessed dataset, and what its sidecars lack from '
+        f'bids_dir (NAME: {", ".join(DERIVATIVES)})',
+    )
+    some.add_argument(
         '--dry-run',
         action='store_true',
         help='list what would run, on which scanners, and what is left out and why',
     )
 
     method = parser.add_argument_group('method')
+    method.add_argument(
+        '--denoise',
+        choices=DENOISERS,
+        default='none',
+        help='take noise out of the series before anything else (default %(default)s)',
+    )
+    method.add_argument(
+        '--rician',
+        action='store_true',
+        help='correct the Rician bias of magnitude images, after denoising and before the rest',
+    )
     method.add_argument(
         '--b0-threshold',
         type=_b_value,
@@ -196,6 +262,21 @@ def build_parser() -> argparse.ArgumentParser:
         help='leave the receive field in (for input that is bias-corrected already)',
     )
     method.add_argument(
+        '--output-resolution',
+        type=_voxel,
+        metavar='native|MM',
+        help="grid of the harmonized series: the input's own (native, the default), where ratios "
+        'of volumes stay to the last digit, or cubic voxels of this size, to which one linear '
+        'operator without negative weights brings all volumes',
+    )
+    method.add_argument(
+        '--strength',
+        type=_fraction,
+        default=1.0,
+        metavar='0..1',
+        help='how much to harmonize: 1 (default) all the way, 0 leaves the series as it is',
+    )
+    method.add_argument(
         '--canonical-resolution',
         type=_resolution,
         metavar='MM',
@@ -207,6 +288,13 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar='FILE',
         help='network weights (safetensors) instead of the shipped ones',
+    )
+
+    output = parser.add_argument_group('output')
+    output.add_argument(
+        '--qsiprep-compat',
+        action='store_true',
+        help=f'write a second dataset OUTPUT_DIR/{COMPAT} with the names of QSIPrep, for QSIRecon',
     )
 
     work = parser.add_argument_group('performance')
@@ -254,6 +342,10 @@ def parse_args(argv: Sequence[str] | None = None) -> Settings:
     for name in ('bids_dir', 'output_dir', 'work_dir', 'weights'):
         if given[name] is not None:
             given[name] = given[name].expanduser().resolve()
+    names = [name for name, _ in given['derivatives']]
+    if twice := {name for name in names if names.count(name) > 1}:
+        parser.error(f'--derivatives {", ".join(sorted(twice))}: given twice. Give it once')
+    given['derivatives'] = dict(given['derivatives'])
     settings = Settings(**given)
     if reason := _why_wrong(settings):
         parser.error(reason)
@@ -288,6 +380,15 @@ def _why_wrong(settings: Settings) -> str:
         first = output_dir.relative_to(bids_dir).parts[0]
         if first.startswith('sub-'):
             return f'output_dir is inside {first} of bids_dir. Use BIDS_DIR/derivatives/NAME'
+    for name, path in settings.derivatives.items():
+        if not path.is_dir():
+            return f'--derivatives {name}={path}: no such folder. Give the folder of the dataset'
+        if output_dir == path or output_dir.is_relative_to(path):
+            return f'output_dir is inside --derivatives {name}. Give the output a folder elsewhere'
+        if settings.work_dir is not None and settings.work_dir.is_relative_to(path):
+            return f'--work-dir is inside --derivatives {name}. Give a folder elsewhere'
+    if settings.qsiprep_compat and QSIPREP not in settings.derivatives:
+        return f'--qsiprep-compat needs the anatomy of QSIPrep. Add -d {QSIPREP}=PATH'
     if settings.work_dir is not None and settings.work_dir.is_relative_to(bids_dir):
         return f'--work-dir {settings.work_dir}: inside bids_dir. Give a folder elsewhere'
     if settings.weights is not None and not settings.weights.is_file():

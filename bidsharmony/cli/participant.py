@@ -10,11 +10,20 @@ import sys
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from bidsharmony import __version__
-from bidsharmony.bids import BIDSError, Collection, collect_dwi, write_dataset_description
+from bidsharmony.bids import (
+    QSIPREP,
+    BIDSError,
+    Collection,
+    collect_dwi,
+    collect_qsiprep,
+    write_compat_description,
+    write_dataset_description,
+)
 from bidsharmony.cli.listing import (
     complain,
     complain_of_machine,
@@ -89,7 +98,10 @@ def _terminate(*_: object) -> NoReturn:
 def _run(settings: Settings) -> int:
     code = EXIT_DONE
     if settings.dry_run or 'participant' in settings.analysis_levels:
-        collection = collect_dwi(
+        qsiprep = settings.derivatives.get(QSIPREP)
+        searched = qsiprep or settings.bids_dir
+        collect = partial(collect_qsiprep, qsiprep) if qsiprep else collect_dwi
+        collection = collect(
             settings.bids_dir,
             participant_label=settings.participant_label,
             session_id=settings.session_id,
@@ -98,9 +110,9 @@ def _run(settings: Settings) -> int:
             b0_threshold=settings.b0_threshold,
         )
         if settings.dry_run and collection.participants:
-            say(dry_run(collection, settings.bids_dir))
+            say(dry_run(collection, searched))
         if not collection.runs and not collection.refused:
-            raise BIDSError(_nothing_to_do(collection, settings.bids_dir))
+            raise BIDSError(_nothing_to_do(collection, searched))
         if settings.dry_run:
             return EXIT_SOME_FAILED if collection.refused else EXIT_DONE
         code = _participant_level(settings, collection)
@@ -116,7 +128,10 @@ def _run(settings: Settings) -> int:
 
 def _participant_level(settings: Settings, collection: Collection) -> int:
     """Harmonize what was found; log what was left out, and sum up."""
-    write_dataset_description(settings.output_dir, settings.bids_dir, version=__version__)
+    described = {'version': __version__, 'derivatives': settings.derivatives}
+    write_dataset_description(settings.output_dir, settings.bids_dir, **described)
+    if settings.qsiprep_compat:
+        write_compat_description(settings.output_dir, settings.bids_dir, **described)
     for item in collection.skipped:
         LOGGER.info('%s: skipped, %s.', printable(item.relative), printable(item.reason))
     for item in collection.refused:

@@ -60,11 +60,11 @@ class DerivativesDataSink(_DerivativesDataSink):
             if place.endswith(_COPIED):
                 shutil.copyfile(original, place)
             else:
-                _link(original, Path(place))
+                link_file(original, Path(place))
         return runtime
 
 
-def _link(source: Path, place: Path) -> None:
+def link_file(source: Path, place: Path) -> None:
     """Hard-link a file, or copy it where the file system cannot."""
     try:
         os.link(source, place)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
 
 from bidsharmony.interfaces import sidecars
 
@@ -12,8 +18,14 @@ CANONICAL_GRID = 'In-plane grid of the network, field of view and slices as acqu
 class _DescribeOutputsInput(BaseInterfaceInputSpec):
     sidecar = traits.Dict(mandatory=True, desc="the scanner's sidecar, merged by inheritance")
     sources = traits.List(traits.Str, mandatory=True, desc='BIDS URIs of the files used')
+    mask_given = traits.Bool(False, usedefault=True, desc='the brain mask came with the series')
+    aligned_to = traits.Str(desc='BIDS URI of an image in the space that the names state')
+    denoising = traits.Dict(mandatory=True, desc='mppca, rician: whether they were done')
     trace_facts = traits.Dict(mandatory=True, desc='how the trace image was made')
     network_facts = traits.Dict(mandatory=True, desc='what the canonical images are')
+    series_facts = traits.Dict(
+        desc='of the series, where one is made: strength, voxel_mm, fwhm_mm, noise_gain'
+    )
 
 
 class _DescribeOutputsOutput(TraitedSpec):
@@ -24,6 +36,7 @@ class _DescribeOutputsOutput(TraitedSpec):
     canonical_mask = traits.Dict(desc='brain on the canonical grid')
     gain = traits.Dict()
     biasfield = traits.Dict()
+    noise = traits.Dict()
     uncertainty = traits.Dict()
 
 
@@ -43,15 +56,23 @@ class DescribeOutputs(SimpleInterface):
             'fwhm_mm': network['canonical_fwhm_mm'],
             'profile_mm': network['canonical_profile_mm'],
             'extrapolated': self.inputs.trace_facts['extrapolated'],
+            'strength': network['strength'],
         }
-        self._results['series'] = sidecars.series_sidecar(sidecar, sources)
+        denoised = sidecars.denoising_sidecar(**self.inputs.denoising)
+        if isdefined(self.inputs.series_facts):
+            self._results['series'] = {
+                **sidecars.series_sidecar(sidecar, sources, self.inputs.series_facts),
+                **denoised,
+            }
+            self._results['noise'] = sidecars.noise_sidecar(sources, **self.inputs.denoising)
         self._results['canonical'] = sidecars.canonical_sidecar(sidecar, sources, **facts)
         self._results['adc'] = sidecars.canonical_sidecar(
             sidecar, sources, **facts, units='mm^2/s'
         )
-        self._results['mask'] = sidecars.mask_sidecar(sources)
+        mask = sidecars.mask_sidecar(sources, given=self.inputs.mask_given)
+        self._results['mask'] = mask
         self._results['canonical_mask'] = {
-            **sidecars.mask_sidecar(sources),
+            **mask,
             'Resolution': CANONICAL_GRID,
         }
         for name, text in (
@@ -66,4 +87,7 @@ class DescribeOutputs(SimpleInterface):
             ),
         ):
             self._results[name] = sidecars.map_sidecar(sources, text)
+        if isdefined(self.inputs.aligned_to):
+            for described in self._results.values():
+                described['SpatialReference'] = self.inputs.aligned_to
         return runtime

@@ -1,4 +1,4 @@
-"""Run the network on the summary images, and carry its gain to the series."""
+"""Run the network on the summary images."""
 
 from __future__ import annotations
 
@@ -18,15 +18,10 @@ from bidsharmony.interfaces.summary import B_CANONICAL
 from bidsharmony.interfaces.volumes import (
     geometry_header,
     grid_header,
-    iterate_volumes,
     load_mask,
     load_volume,
     save_volume,
-    write_volumes,
 )
-
-RATIO_LIMIT = 1e-6
-"""Largest relative change of S_b/S_0 that float32 rounding may cause."""
 
 
 class _HarmonizeSummaryInput(BaseInterfaceInputSpec):
@@ -38,6 +33,8 @@ class _HarmonizeSummaryInput(BaseInterfaceInputSpec):
     slice_axis = traits.Range(0, 2, mandatory=True, desc='axis along which slices were taken')
     canonical_resolution = traits.Float(desc='in-plane FWHM instead of that of the weights, mm')
     weights = File(exists=True, desc='weights instead of the shipped ones')
+    strength = traits.Range(0.0, 1.0, 1.0, usedefault=True, desc='0 leaves the scan as it is')
+    zero_filling = traits.Int(1, usedefault=True, desc='pixels for each acquired one, in plane')
     threads = traits.Int(1, usedefault=True, nohash=True, desc='threads of torch')
 
 
@@ -78,6 +75,8 @@ class HarmonizeSummary(SimpleInterface):
             mask=mask,
             fwhm_mm=fwhm_mm if isinstance(fwhm_mm, float) else None,
             weights=Path(weights) if isinstance(weights, str) else None,
+            strength=self.inputs.strength,
+            zero_filling=self.inputs.zero_filling,
             threads=self.inputs.threads,
         )
         fine_mask = resample_to_shape(mask.astype(np.float32), result.b0.shape) >= 0.5
@@ -106,100 +105,8 @@ class HarmonizeSummary(SimpleInterface):
                 'after': float(result.thickness_mm),
             },
             'measured': dict(result.marks),
+            'resolution_mm': [None if w is None else float(w) for w in result.resolution_mm],
+            'strength': float(self.inputs.strength),
             'weights_sha256': str(result.weights_sha256),
         }
         return runtime
-
-
-class _ApplyGainInput(BaseInterfaceInputSpec):
-    dwi_file = File(exists=True, mandatory=True, desc='4-D series, (I, J, K, N)')
-    field_file = File(exists=True, mandatory=True, desc='bias field to divide by, (I, J, K)')
-    gain_file = File(exists=True, mandatory=True, desc='gain to multiply by, (I, J, K)')
-    mask_file = File(exists=True, mandatory=True, desc='brain, (I, J, K)')
-    b0_ixs = traits.List(traits.Int, mandatory=True, desc='positions of the b=0 volumes')
-
-
-class _ApplyGainOutput(TraitedSpec):
-    dwi_file = File(exists=True, desc='harmonized series, float32, (I, J, K, N)')
-    guarantee = traits.Dict(desc='max_ratio_change, n_voxels, limit')
-    n_not_finite = traits.Int(desc='voxels of the series that are not finite numbers')
-
-
-class ApplyGain(SimpleInterface):
-    """Multiply every volume by one field, then read the file back and see that S_b/S_0 stayed."""
-
-    input_spec = _ApplyGainInput
-    output_spec = _ApplyGainOutput
-
-    def _run_interface(self, runtime):
-        from bidsharmony.numerics.gain import apply_gain
-
-        gain = load_volume(self.inputs.gain_file, np.float64)
-        field = gain / load_volume(self.inputs.field_file, np.float64)
-        image = nb.load(self.inputs.dwi_file)
-        out_file = write_volumes(
-            Path(runtime.cwd) / 'dwi.nii.gz',
-            geometry_header(image.header, image.shape),
-            (apply_gain(volume, field) for volume in iterate_volumes(self.inputs.dwi_file)),
-        )
-        self._results['dwi_file'] = out_file
-        guarantee, not_finite = measure_guarantee(
-            self.inputs.dwi_file,
-            out_file,
-            list(self.inputs.b0_ixs),
-            load_mask(self.inputs.mask_file),
-        )
-        if not guarantee['max_ratio_change'] < RATIO_LIMIT:
-            raise ValueError(
-                f'the written series changes S_b/S_0 by {guarantee["max_ratio_change"]:.1e}, '
-                f'more than {RATIO_LIMIT:g}. Report this run to the authors.'
-            )
-        self._results['guarantee'] = guarantee
-        self._results['n_not_finite'] = not_finite
-        return runtime
-
-
-def measure_guarantee(
-    before: str | Path, after: str | Path, b0_ixs: list[int], mask: np.ndarray
-) -> tuple[dict[str, float | int], int]:
-    """Compare S_b/S_0 of two files, holding one volume of each at a time.
-
-    Parameters
-    ----------
-    before, after : path
-        (I, J, K, N), as scanned and as written
-    b0_ixs : list of int
-    mask : (I, J, K) bool
-
-    Returns
-    -------
-    guarantee : dict
-        ``max_ratio_change``, ``n_voxels``, ``limit``
-    not_finite : int
-        values of ``after`` that are not finite
-    """
-    from bidsharmony.numerics.gain import ratio_change
-
-    b0_before, b0_after = (
-        sum(iterate_volumes(path, b0_ixs)) / len(b0_ixs) for path in (before, after)
-    )
-    for volume in iterate_volumes(before, b0_ixs):
-        # where b=0 signals of both signs cancel, their mean is rounding and no S_0
-        mask = mask & (volume > 0)
-    largest, n_voxels, not_finite = 0.0, 0, 0
-    pairs = zip(iterate_volumes(before), iterate_volumes(after), strict=True)
-    for ix, (old, new) in enumerate(pairs):
-        not_finite += int(new.size - np.isfinite(new).sum())
-        if ix in b0_ixs and len(b0_ixs) == 1:
-            continue
-        change = ratio_change(
-            np.stack([b0_before, old], axis=-1), np.stack([b0_after, new], axis=-1), [0], mask
-        )
-        largest = max(largest, change.max_relative)
-        n_voxels = max(n_voxels, change.n_voxels)
-    guarantee = {
-        'max_ratio_change': float(largest),
-        'n_voxels': int(n_voxels),
-        'limit': RATIO_LIMIT,
-    }
-    return guarantee, not_finite

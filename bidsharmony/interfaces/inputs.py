@@ -14,7 +14,9 @@ import nibabel as nb
 import numpy as np
 
 from bidsharmony.bids import B0Source, DwiRun
-from bidsharmony.interfaces.sidecars import PLAUSIBLE, number, stated_b_value
+from bidsharmony.bids.sidecar import PLAUSIBLE, number
+from bidsharmony.interfaces.sidecars import stated_b_value
+from bidsharmony.interfaces.volumes import load_mask
 from bidsharmony.numerics.gradients import (
     B_CANONICAL,
     B_LARGEST_MAXIMUM,
@@ -35,8 +37,11 @@ MAX_TEXT_BYTES = 4 * 1024**2
 ZOOM_TOLERANCE = 0.01
 """Relative difference of header zooms and affine that rounding explains."""
 
-GRID_TOLERANCE = 0.1
-"""Corners of two images on one grid are nearer than this: headers are rounded (mm)."""
+PAIR_TOLERANCE = 0.1
+"""Corners of a trace image and of its b=0 are nearer than this: headers are rounded (mm)."""
+
+MASK_TOLERANCE = 1e-3
+"""Difference of the affines (mm) of a mask and its series that rounding explains."""
 
 ECHO_TOLERANCE = 0.001
 """Echo times that differ by more leave their T2 weighting in an ADC (s)."""
@@ -89,9 +94,10 @@ class CheckedRun:
 
     ``zooms`` are in mm, ``orientation`` is written ``'RAS'``, ``shells`` holds the mean b-value
     (s/mm2) and the number of volumes of each shell, and ``inputs`` maps every file the run depends
-    on (relative to the dataset) to its sha256. ``no_series`` says why no series is made, and is
-    ``''`` where one is. A trace image without gradients has a ``partner``: then shape, positions
-    and shells are those of the partner's b=0 volumes with the trace image behind them.
+    on (relative to the dataset) to its sha256. ``brain_mask`` came with the run and fits it.
+    ``no_series`` says why no series is made, and is ``''`` where one is. A trace image without
+    gradients has a ``partner``: then shape, positions and shells are those of the partner's b=0
+    volumes with the trace image behind them.
     """
 
     run: DwiRun
@@ -106,15 +112,17 @@ class CheckedRun:
     warnings: tuple[str, ...] = ()
     no_series: str = ''
     partner: Partner | None = None
+    brain_mask: Path | None = None
 
-
-def relative_to_dataset(path: Path, run: DwiRun) -> str:
-    """Name a file of the run by its posix path inside the dataset."""
-    root = run.image.parents[len(Path(run.relative).parts) - 1]
-    try:
-        return path.relative_to(root).as_posix()
-    except ValueError:
-        return path.name
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """List the files that the outputs are made from."""
+        if self.partner is None:
+            gradients = (self.run.bval, self.run.bvec)
+        else:
+            gradients = (self.partner.image, self.partner.bval)
+        files = (self.run.image, *gradients, self.brain_mask)
+        return tuple(path for path in files if path is not None)
 
 
 def check_run(run: DwiRun, b0_threshold: float) -> CheckedRun:
@@ -142,8 +150,8 @@ def check_run(run: DwiRun, b0_threshold: float) -> CheckedRun:
     inputs = {run.relative: read_to_end(run.image, run.relative)}
     header = _read_header(run.image, run.relative)
     notes = list(check_header(header, run.relative))
-    bvec_name = relative_to_dataset(run.bvec, run)
-    bvals = _read_bvals(run.bval, relative_to_dataset(run.bval, run))
+    bvec_name = run.locate(run.bvec)
+    bvals = _read_bvals(run.bval, run.locate(run.bval))
     try:
         bvecs = parse_bvecs(_read_text(run.bvec, bvec_name))
     except GradientError as error:
@@ -153,8 +161,10 @@ def check_run(run: DwiRun, b0_threshold: float) -> CheckedRun:
         table = check_gradients(bvals, bvecs, shape[3], b0_threshold=b0_threshold)
     except GradientError as error:
         raise InputError(run.relative, str(error)) from error
-    for path in (run.bval, run.bvec, *run.sidecar_files):
-        inputs[relative_to_dataset(path, run)] = hashlib.sha256(path.read_bytes()).hexdigest()
+    tables = [run.mrtrix_table] if run.mrtrix_table else []
+    for path in (run.bval, run.bvec, *tables, *run.sidecar_files):
+        inputs[run.locate(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+    brain_mask = _fitting_mask(run, header, inputs, notes)
     zooms = tuple(float(zoom) for zoom in header.get_zooms()[:3])
     return CheckedRun(
         run=run,
@@ -167,7 +177,8 @@ def check_run(run: DwiRun, b0_threshold: float) -> CheckedRun:
             (float(shell.b), len(shell.ixs)) for shell in shells(bvals, b0_threshold=b0_threshold)
         ),
         inputs=inputs,
-        notes=(*notes, *table.notes),
+        notes=(*run.notes, *notes, *table.notes),
+        brain_mask=brain_mask,
         no_series=NO_DIRECTIONS if table.is_directionless else '',
     )
 
@@ -184,7 +195,7 @@ def _check_trace(run: DwiRun, b0_threshold: float) -> CheckedRun:
     """
     inputs = {run.relative: read_to_end(run.image, run.relative)}
     header = _read_header(run.image, run.relative)
-    notes = check_header(header, run.relative, dimensions=(3, 4))
+    notes = list(check_header(header, run.relative, dimensions=(3, 4)))
     if (count := _volumes(header)) != 1:
         raise SkippedRunError(
             f'a trace image without gradient table that holds {count} volumes, and nothing says '
@@ -193,7 +204,8 @@ def _check_trace(run: DwiRun, b0_threshold: float) -> CheckedRun:
     source, bvals, inputs[source.relative] = _find_b0(run, header, b0_threshold)
     b0_ixs = tuple(int(ix) for ix in np.flatnonzero(bvals <= b0_threshold))
     for path in (source.bval, *run.sidecar_files, *source.sidecar_files):
-        inputs[relative_to_dataset(path, run)] = hashlib.sha256(path.read_bytes()).hexdigest()
+        inputs[run.locate(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+    brain_mask = _fitting_mask(run, header, inputs, notes)
     b_value, warnings = _trace_weighting(run, source, b0_threshold)
     zooms = tuple(float(zoom) for zoom in header.get_zooms()[:3])
     return CheckedRun(
@@ -205,9 +217,10 @@ def _check_trace(run: DwiRun, b0_threshold: float) -> CheckedRun:
         b0_ixs=tuple(range(len(b0_ixs))),
         shells=((b_value, 1),),
         inputs=inputs,
-        notes=(*notes, f'The b=0 comes from {source.image.name}.'),
+        notes=(*run.notes, *notes, f'The b=0 comes from {source.image.name}.'),
         warnings=warnings,
         no_series=NO_GRADIENTS,
+        brain_mask=brain_mask,
         partner=Partner(source.image, source.bval, b0_ixs, (*bvals[[*b0_ixs]].tolist(), b_value)),
     )
 
@@ -230,7 +243,7 @@ def _find_b0(
             sha256 = read_to_end(source.image, source.relative)
             other = _read_header(source.image, source.relative)
             check_header(other, source.relative, dimensions=(3, 4))
-            bvals = _read_bvals(source.bval, relative_to_dataset(source.bval, run))
+            bvals = _read_bvals(source.bval, run.locate(source.bval))
         except InputError as error:
             reasons.append(f'{name} {error.reason.rstrip(".")}')
             continue
@@ -241,7 +254,7 @@ def _find_b0(
             reasons.append(f'{name} has no b=0 volume')
         elif found != shape:
             reasons.append(f'{name} has {found} voxels')
-        elif (apart := grid_distance(affine, other.get_best_affine(), shape)) > GRID_TOLERANCE:
+        elif (apart := grid_distance(affine, other.get_best_affine(), shape)) > PAIR_TOLERANCE:
             reasons.append(f'{name} lies up to {apart:.1f} mm away')
         else:
             return source, bvals, sha256
@@ -306,6 +319,43 @@ def _read_bvals(path: Path, name: str) -> np.ndarray:
         return parse_bvals(_read_text(path, name))
     except GradientError as error:
         raise InputError(name, str(error)) from error
+
+
+def _fitting_mask(
+    run: DwiRun, header: nb.Nifti1Header, inputs: dict[str, str], notes: list[str]
+) -> Path | None:
+    """Give the brain mask that came with a run if it fits it; add to inputs or to notes."""
+    if run.brain_mask is None:
+        return None
+    try:
+        inputs[run.locate(run.brain_mask)] = _check_mask(run, header)
+    except InputError as error:
+        notes.append(f'{error} A brain mask was computed instead.')
+        return None
+    return run.brain_mask
+
+
+def _check_mask(run: DwiRun, header: nb.Nifti1Header) -> str:
+    """Read the brain mask that came with a run, see that it fits it, and give its sha256.
+
+    Raises
+    ------
+    InputError
+    """
+    name = run.locate(run.brain_mask)
+    digest = read_to_end(run.brain_mask, name)
+    try:
+        mask = nb.load(run.brain_mask)
+    except (nb.filebasedimages.ImageFileError, nb.spatialimages.HeaderDataError) as error:
+        raise _broken_header(name, error) from error
+    affine = header.get_best_affine()
+    if mask.shape != tuple(header.get_data_shape()[:3]) or not np.allclose(
+        mask.affine, affine, atol=MASK_TOLERANCE
+    ):
+        raise InputError(name, 'is on another grid than the series')
+    if not load_mask(run.brain_mask).any():
+        raise InputError(name, 'is empty')
+    return digest
 
 
 def check_header(

@@ -19,6 +19,7 @@ from nipype.interfaces.base import (
     SimpleInterface,
     Str,
     TraitedSpec,
+    isdefined,
     traits,
 )
 
@@ -37,7 +38,10 @@ NETWORK_FACTS = (
     'canonical_profile_mm',
     'thickness_mm',
     'measured',
+    'resolution_mm',
 )
+
+NOISE_FACTS = ('sigma_volume', 'sigma_harmonized')
 
 SNR_LIMIT = 8.0
 """The noisiest scans of the training had this SNR at b=0 (physics.protocol.draw_protocol)."""
@@ -61,6 +65,10 @@ class _MeasureRunInput(BaseInterfaceInputSpec):
     bias_facts = traits.Dict(mandatory=True)
     network_facts = traits.Dict(mandatory=True)
     guarantee = traits.Dict(desc='of the series, where one is made')
+    series_facts = traits.Dict(desc='likewise: see interfaces.series.HarmonizeSeries')
+    noise_facts = traits.Dict(desc='likewise: see interfaces.series.HarmonizeSeries')
+    denoising = traits.Dict(mandatory=True, desc='mppca, rician: whether they were done')
+    b0_agreement = traits.Dict(mandatory=True, desc='see interfaces.noise.MeasureB0s')
     zero_filling = traits.Int(1, usedefault=True, desc='pixels for each acquired one, in plane')
     n_replaced = traits.Int(0, usedefault=True, desc='b=0 voxels that were not finite')
     n_not_finite = traits.Int(0, usedefault=True, desc='series values that are not finite')
@@ -105,7 +113,8 @@ class MeasureRun(SimpleInterface):
         )
         adc_before = load_volume(self.inputs.adc_before)
         tissue, fluid = adc_shares(adc_before, mask)
-        gain = load_volume(self.inputs.gain_file) * self.inputs.network_facts['robust_scale']
+        facts = self.inputs.network_facts
+        gain = load_volume(self.inputs.gain_file) * facts['robust_scale'] ** facts['strength']
         field = load_volume(self.inputs.field_file)
         adc_after = load_volume(self.inputs.adc_after)
         mask_after = load_mask(self.inputs.mask_after)
@@ -145,7 +154,8 @@ class MeasureRun(SimpleInterface):
         """Put every number in its place."""
         run, network = self.inputs.run, self.inputs.network_facts
         trace, bias = self.inputs.trace_facts, self.inputs.bias_facts
-        source = run['input']
+        source, series = run['input'], not run['no_series']
+        noise = self.inputs.noise_facts if series else dict.fromkeys(NOISE_FACTS)
         told = scanner_facts(
             run['sidecar'], source['shape'][:3], source['zooms'], source['slice_axis']
         )
@@ -162,10 +172,13 @@ class MeasureRun(SimpleInterface):
                     'mask_volume_ml': volume_ml,
                     **shares,
                 },
+                'b0_agreement': dict(self.inputs.b0_agreement),
+                'denoising': {**self.inputs.denoising, **noise},
                 'bias': dict(bias),
                 'network': {key: network[key] for key in NETWORK_FACTS},
                 'gain': dict(zip(('p05', 'median', 'p95'), gain, strict=True)),
-                'guarantee': dict(self.inputs.guarantee) if not run['no_series'] else None,
+                'guarantee': dict(self.inputs.guarantee) if series else None,
+                'series': dict(self.inputs.series_facts) if series else None,
                 'adc': {'before_median': adc[0], 'after_median': adc[1]},
                 **audit,
                 'notes': [*run['notes'], *([bias['note']] if bias['note'] else [])],
@@ -183,6 +196,10 @@ class MeasureRun(SimpleInterface):
             )
         if snr is not None and snr < SNR_LIMIT:
             found.append(f'The SNR of the mean b=0 is {snr:.1f}, below {SNR_LIMIT:g}.')
+        measured = isdefined(self.inputs.noise_facts)
+        unknown = measured and not self.inputs.noise_facts['sigma_volume']
+        if self.inputs.denoising['rician'] and unknown:
+            found.append('No noise could be measured, so no Rician bias was taken out.')
         if self.inputs.n_replaced:
             found.append(
                 f'{self.inputs.n_replaced} voxels of the b=0 volumes are not finite numbers and '

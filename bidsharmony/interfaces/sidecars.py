@@ -7,15 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from bidsharmony.bids.sidecar import PLAUSIBLE, number
 from bidsharmony.reports.facts import DISPLAYED_KEYS
-
-PLAUSIBLE = {
-    'MagneticFieldStrength': (0.05, 12.0),  # T
-    'EchoTime': (0.005, 0.5),  # s
-    'RepetitionTime': (0.1, 60.0),  # s
-    'SliceThickness': (0.3, 30.0),  # mm
-}
-"""BIDS unit ranges: outside of them a number is in another unit, or wrong."""
 
 NUMBERS = (
     'MagneticFieldStrength',
@@ -70,6 +63,15 @@ ACQUIRED = ('EchoTime', 'RepetitionTime', 'MagneticFieldStrength', 'SliceThickne
 UNINTERPOLATED = 1.4
 """Scanners interpolate to about 1 mm; at this voxel size (mm) and above they rarely do."""
 
+OF_SLICES = (
+    'SliceThickness',
+    'SpacingBetweenSlices',
+    'SliceTiming',
+    'SliceEncodingDirection',
+    'MultibandAccelerationFactor',
+)
+"""Keys that tell of slices as they were acquired."""
+
 _MATRIX_KEYS = EXTRA[:2]
 _TEXT = re.compile(r'[\w .,\\/()+-]{1,64}')
 _ABSOLUTE_PATH = re.compile(r'(?<![\w)])[/\\]')
@@ -83,19 +85,6 @@ class ScannerFacts(NamedTuple):
     metadata: dict[str, float]
     warnings: tuple[str, ...]
     derived: tuple[str, ...] = ()
-
-
-def number(value: Any) -> float | None:
-    """Take a finite number from a sidecar, or None.
-
-    Examples
-    --------
-    >>> number(3), number('3'), number(True), number(float('nan'))
-    (3.0, None, None, None)
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if math.isfinite(value) else None
 
 
 def acquired_pixel(
@@ -227,6 +216,21 @@ def stated_b_value(sidecar: Mapping[str, Any]) -> float | None:
     return None
 
 
+def is_preprocessed(sidecar: Mapping[str, Any], entities: Mapping[str, str]) -> bool:
+    """Tell whether a series says that it is preprocessed, by its name or in its sidecar.
+
+    ``SkullStripped`` is what BIDS requires of preprocessed images, and raw ones do not have.
+
+    Examples
+    --------
+    >>> is_preprocessed({}, {'subject': '01', 'desc': 'preproc'})
+    True
+    >>> is_preprocessed({'SkullStripped': False}, {}), is_preprocessed({'EchoTime': 0.07}, {})
+    (True, False)
+    """
+    return entities.get('desc') == 'preproc' or isinstance(sidecar.get('SkullStripped'), bool)
+
+
 def public_sidecar(sidecar: Mapping[str, Any]) -> dict[str, Any]:
     """Keep what may leave the scanner; nodes, logs and crash files see nothing else.
 
@@ -261,9 +265,36 @@ def reported_facts(facts: ScannerFacts, b_value: float) -> dict[str, Any]:
     }
 
 
-def series_sidecar(sidecar: Mapping[str, Any], sources: list[str]) -> dict[str, Any]:
-    """Describe the harmonized series: the scanner's facts, since it still holds its data."""
-    return {**_plain(sidecar, CARRIED), **_derived(sources), 'Units': 'arbitrary'}
+def series_sidecar(
+    sidecar: Mapping[str, Any], sources: list[str], made: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Describe the harmonized series: the scanner's facts, since it still holds its data.
+
+    Parameters
+    ----------
+    sidecar : mapping
+    sources : list of str
+    made : mapping
+        ``strength``; ``fwhm_mm`` before and after; ``noise_gain``, below 1 where the series was
+        brought to another grid, whose slices were not acquired one by one
+
+    Examples
+    --------
+    >>> made = {'strength': 1.0, 'noise_gain': 0.6, 'fwhm_mm': {'after': [3, 3, 5]}}
+    >>> found = series_sidecar({'SliceTiming': [0, 1], 'SliceThickness': 5}, [], made)
+    >>> found['ResolutionFWHM'], 'SliceTiming' in found, 'SliceThickness' in found
+    ([3, 3, 5], False, False)
+    """
+    carried = _plain(sidecar, CARRIED)
+    if made['noise_gain'] < 1:
+        carried = {key: value for key, value in carried.items() if key not in OF_SLICES}
+    return {
+        **carried,
+        **_derived(sources),
+        'HarmonizationStrength': made['strength'],
+        'ResolutionFWHM': made['fwhm_mm']['after'],
+        'Units': 'arbitrary',
+    }
 
 
 def canonical_sidecar(
@@ -274,6 +305,7 @@ def canonical_sidecar(
     fwhm_mm: float,
     profile_mm: float,
     extrapolated: bool,
+    strength: float = 1.0,
     units: str = 'arbitrary',
 ) -> dict[str, Any]:
     """Describe a canonical image: the usual keys hold what it now is, ``Acquired*`` what it was.
@@ -293,10 +325,14 @@ def canonical_sidecar(
     >>> made['CanonicalSliceProfileFWHM'], made['SliceThickness']  # nothing makes slices thinner
     (4.0, 6.0)
     """
+    scanner = _plain(sidecar, ACQUIRED)
+    # half-way the image is neither the one nor the other: no echo time is its own
+    now = {key: canonical[key] for key in ACQUIRED if key in canonical} if strength == 1 else {}
     return {
-        **{key: canonical[key] for key in ACQUIRED if key in canonical},
-        **{f'Acquired{key}': value for key, value in _plain(sidecar, ACQUIRED).items()},
+        **now,
+        **{f'Acquired{key}': value for key, value in scanner.items()},
         **_derived(sources),
+        'HarmonizationStrength': strength,
         'CanonicalResolutionFWHM': fwhm_mm,
         'CanonicalSliceProfileFWHM': profile_mm,
         'Extrapolated': extrapolated,
@@ -309,9 +345,42 @@ def map_sidecar(sources: list[str], description: str, units: str = 'arbitrary') 
     return {**_derived(sources), 'Description': description, 'Units': units}
 
 
-def mask_sidecar(sources: list[str]) -> dict[str, Any]:
-    """Describe a brain mask."""
-    return {**_derived(sources), 'Type': 'Brain', 'Description': 'Brain, found on the mean b=0.'}
+def denoising_sidecar(*, mppca: bool, rician: bool) -> dict[str, str]:
+    """Say how noise was taken out of a series; what was not done has no key.
+
+    Examples
+    --------
+    >>> denoising_sidecar(mppca=True, rician=False)
+    {'Denoising': 'MP-PCA (dipy.denoise.localpca.mppca)'}
+    """
+    done = {
+        'Denoising': 'MP-PCA (dipy.denoise.localpca.mppca)' if mppca else '',
+        'RicianBiasCorrection': 'sqrt(M^2 - sigma^2), 0 where M < sigma' if rician else '',
+    }
+    return {key: text for key, text in done.items() if text}
+
+
+def noise_sidecar(sources: list[str], *, mppca: bool, rician: bool) -> dict[str, Any]:
+    """Describe the noise map: whose noise, in which unit, and how it was measured."""
+    how = (
+        'Measured place by place by MP-PCA, which has taken most of it out since.'
+        if mppca
+        else 'Measured on the b=0 volumes, as one number for all places.'
+    )
+    text = (
+        'Standard deviation of the noise of one volume as acquired, times gain over bias field: '
+        f'in the unit of the harmonized series. {how}'
+    )
+    return {
+        **map_sidecar(sources, text, 'arbitrary, as the harmonized series'),
+        **denoising_sidecar(mppca=mppca, rician=rician),
+    }
+
+
+def mask_sidecar(sources: list[str], *, given: bool = False) -> dict[str, Any]:
+    """Describe a brain mask: found here, or given with the series."""
+    origin = 'from the preprocessed dataset' if given else 'found on the mean b=0'
+    return {**_derived(sources), 'Type': 'Brain', 'Description': f'Brain, {origin}.'}
 
 
 def _derived(sources: list[str]) -> dict[str, Any]:

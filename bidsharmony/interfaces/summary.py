@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nb
@@ -11,6 +12,7 @@ from nipype.interfaces.base import (
     File,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
     traits,
 )
 
@@ -85,24 +87,30 @@ class MeanB0(SimpleInterface):
     output_spec = _MeanB0Output
 
     def _run_interface(self, runtime):
-        image = nb.load(self.inputs.dwi_file)
-        shape, b0_ixs = image.shape[:3], list(self.inputs.b0_ixs)
-        total, replaced = np.zeros(shape), 0
-        for volume in iterate_volumes(self.inputs.dwi_file, b0_ixs):
-            finite = np.isfinite(volume)
-            replaced += int(volume.size - finite.sum())
-            total += np.where(finite, volume, 0.0)
-        self._results['b0_file'] = save_volume(
-            Path(runtime.cwd) / 'b0.nii.gz',
-            total / len(b0_ixs),
-            geometry_header(image.header, shape),
+        out_file = Path(runtime.cwd) / 'b0.nii.gz'
+        self._results['n_replaced'] = save_mean_b0(
+            self.inputs.dwi_file, self.inputs.b0_ixs, out_file
         )
-        self._results['n_replaced'] = replaced
+        self._results['b0_file'] = str(out_file)
         return runtime
+
+
+def save_mean_b0(dwi_file: str | Path, b0_ixs: Sequence[int], out_file: Path) -> int:
+    """Write the mean b=0 of a series, and count the voxels that were not finite, taken as 0."""
+    image = nb.load(dwi_file)
+    shape = image.shape[:3]
+    total, replaced = np.zeros(shape), 0
+    for volume in iterate_volumes(dwi_file, b0_ixs):
+        finite = np.isfinite(volume)
+        replaced += int(volume.size - finite.sum())
+        total += np.where(finite, volume, 0.0)
+    save_volume(out_file, total / len(b0_ixs), geometry_header(image.header, shape))
+    return replaced
 
 
 class _BrainMaskInput(BaseInterfaceInputSpec):
     b0_file = File(exists=True, mandatory=True, desc='mean b=0, (I, J, K)')
+    given_file = File(exists=True, desc='brain mask that came with the series, (I, J, K)')
 
 
 class _BrainMaskOutput(TraitedSpec):
@@ -110,7 +118,7 @@ class _BrainMaskOutput(TraitedSpec):
 
 
 class BrainMask(SimpleInterface):
-    """Find the brain on the mean b=0."""
+    """Find the brain on the mean b=0, or take the mask that came with the series."""
 
     input_spec = _BrainMaskInput
     output_spec = _BrainMaskOutput
@@ -119,7 +127,11 @@ class BrainMask(SimpleInterface):
         from bidsharmony.numerics.diffusion import brain_mask
 
         image = nb.load(self.inputs.b0_file)
-        mask = brain_mask(load_volume(self.inputs.b0_file), zooms=image.header.get_zooms()[:3])
+        if isdefined(self.inputs.given_file):
+            mask = load_mask(self.inputs.given_file)
+        else:
+            b0 = load_volume(self.inputs.b0_file)
+            mask = brain_mask(b0, zooms=image.header.get_zooms()[:3])
         if not mask.any():
             raise ValueError(
                 'no brain was found in the mean b=0. Check that the image shows a head.'

@@ -112,27 +112,27 @@ def geometry_header(
 
 def grid_header(
     like: nb.Nifti1Header,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     affine: np.ndarray,
     dtype: type = np.float32,
 ) -> nb.Nifti1Header:
-    """Make the header of a 3-D image on another grid of the same scan.
+    """Make the header of an image on another grid of the same scan.
 
     Parameters
     ----------
     like : Nifti1Header
         the codes that say what space the coordinates are in come from here
-    shape : (I, J, K)
+    shape : (I, J, K) or (I, J, K, N)
     affine : (4, 4) mm
     """
     header = nb.Nifti1Header()
     header.set_data_dtype(dtype)
     header.set_data_shape(shape)
-    header.set_zooms(nb.affines.voxel_sizes(affine))
+    header.set_zooms((*nb.affines.voxel_sizes(affine), *like.get_zooms()[3 : len(shape)]))
     code = int(like['sform_code']) or int(like['qform_code'])
     header.set_sform(affine, code=code)
     header.set_qform(affine, code=int(like['qform_code']) or code)
-    header.set_xyzt_units('mm')
+    header.set_xyzt_units('mm', like.get_xyzt_units()[1] if len(shape) > 3 else None)
     header['dim_info'] = like['dim_info']
     header.set_slope_inter(1, 0)
     return header

@@ -15,8 +15,9 @@ from torch.nn import functional
 from bidsharmony.network.model import STRIDE, encode_metadata
 from bidsharmony.network.weights import Weights, load_weights
 from bidsharmony.numerics.grids import inplane_grid, resample_to_shape
-from bidsharmony.numerics.intensity import robust_scale
+from bidsharmony.numerics.intensity import noise_sigma, robust_scale
 from bidsharmony.numerics.marks import measured_marks
+from bidsharmony.numerics.resolution import effective_fwhm
 from bidsharmony.numerics.slices import FWHM_PER_SD, through_plane, throughplane_kernel
 
 #: What the canonical images are, in sidecar keys (s, T, s/mm2).
@@ -55,6 +56,9 @@ class Canonical:
         Full width at half maximum of the Gaussian profile that slices are averaged towards.
     acquired_mm, thickness_mm : float
         Slice thickness that the scanner's images had, and the larger of it and `profile_mm`.
+    resolution_mm : three of float or None
+        What the scan resolves along its axes, as measured against the canonical b=0; its slice
+        thickness along the slice axis. None where noise hides it.
     marks : dict
         What was measured on the images, and told to the network.
     weights_sha256 : str
@@ -69,6 +73,7 @@ class Canonical:
     profile_mm: float
     acquired_mm: float
     thickness_mm: float
+    resolution_mm: tuple[float | None, float | None, float | None]
     marks: dict[str, float]
     weights_sha256: str
 
@@ -85,6 +90,8 @@ def harmonize_summary(
     fwhm_mm: float | None = None,
     weights: Path | None = None,
     threads: int = 1,
+    strength: float = 1.0,
+    zero_filling: int = 1,
 ) -> Canonical:
     """Harmonize a run's mean b=0 and trace image.
 
@@ -115,6 +122,12 @@ def harmonize_summary(
         The shipped weights if None.
     threads : int
         For torch; the result does not depend on it beyond rounding.
+    strength : float
+        From 1 to 0: how much is harmonized. The gain is raised to this power (0 leaves the series
+        in its own unit), the canonical images are so much of the network's and the rest of what
+        entered it: the scan on the canonical grid over its b=0 scale.
+    zero_filling : int
+        Reconstructed pixels for each acquired one, in plane.
 
     Returns
     -------
@@ -163,10 +176,18 @@ def harmonize_summary(
         excess = unit_excess(network, out, resample_to_shape(inside, shape) > 0.5)
         out, error = out / np.float32(excess), error / np.float32(excess)
         log_gain = log_gain - np.float32(np.log(excess))
+    resolution = _resolution(
+        thick[0], out[0] / np.exp(log_gain), inside, ras_axis, ras_affine, network, zero_filling
+    )
+    resolution[ras_axis] = acquired
     pixels = np.linalg.norm(grid_affine[:3, :3], axis=0)
     # errors of neighbours partly cancel: their mean is an upper bound
     *out, error = (_blur(i, ras_axis, pixels, network, fwhm_mm) for i in (*out, error))
-    gain = np.exp(resample_to_shape(_smooth(log_gain, ras_axis, network), images[0].shape)) / scale
+    log_gain = resample_to_shape(_smooth(log_gain, ras_axis, network), images[0].shape)
+    gain = np.exp(log_gain) / scale
+    if strength < 1:
+        out = [strength * own + (1 - strength) * scan for own, scan in zip(out, fine, strict=True)]
+        error, gain = strength * error, gain**strength
     from_ras = ornt_transform(_RAS, to_ras)
     return Canonical(
         b0=apply_orientation(out[0], from_ras),
@@ -178,6 +199,7 @@ def harmonize_summary(
         profile_mm=profile,
         acquired_mm=acquired,
         thickness_mm=max(acquired, profile),
+        resolution_mm=tuple(resolution[int(ax)] for ax in to_ras[:, 0]),
         marks=marks,
         weights_sha256=network.sha256,
     )
@@ -252,6 +274,38 @@ def _marks(slices: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
         slices = slices[area >= max(SHOWS_BRAIN * area.max(), 1)]
     found = [marks for marks in map(measured_marks, slices) if marks]
     return {key: float(np.median([m[key] for m in found])) for key in (found[0] if found else ())}
+
+
+def _resolution(
+    b0: np.ndarray,
+    reference: np.ndarray,
+    mask: np.ndarray | None,
+    axis: int,
+    affine: np.ndarray,
+    network: Weights,
+    zero_filling: int,
+) -> list[float | None]:
+    """Measure what a scan resolves in plane, mm by axis; None along the slice axis.
+
+    The canonical b=0 over the gain is the same brain in the scanner's contrast, at a resolution
+    that is known.
+    """
+    found: list[float | None] = [None] * 3
+    if mask is None:
+        return found
+    inplane = [ix for ix in range(3) if ix != axis]
+    fine = resample_to_shape(mask.astype(np.float32), reference.shape) >= 0.5
+    # zero-filling squeezes the noise into the acquired band
+    sigma = zero_filling * noise_sigma(b0, mask, axis, zero_filling)
+    measured = effective_fwhm(
+        *(np.moveaxis(i, axis, 0) for i in (b0, reference, mask, fine)),
+        lengths_mm=[b0.shape[ix] * np.linalg.norm(affine[:3, ix]) for ix in inplane],
+        reference_fwhm_mm=network.fwhm_mm,
+        sigma=sigma,
+    )
+    for ix, width in zip(inplane, measured, strict=True):
+        found[ix] = width
+    return found
 
 
 def _blur(

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from dipy.core.gradients import gradient_table
-from dipy.reconst.dti import TensorModel
 from dipy.segment.mask import multi_median
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from bidsharmony.numerics.gradients import B_CANONICAL, NO_DIRECTION, trace_shell
+from bidsharmony.numerics.tensor import VOXELS_AT_ONCE, fit_tensors
 
 ADC_LIMIT = 5e-3
 """Faster than free water at 37 degrees Celsius (3e-3), as flow and noise can make it (mm2/s)."""
@@ -22,9 +21,6 @@ B_NEAR_CANONICAL = (800.0, 1200.0)
 """Within these, going to b=1000 is no extrapolation (s/mm2)."""
 
 DIRECTIONS_OF_A_TENSOR = 6
-
-VOXELS_AT_ONCE = 20_000
-"""Voxels whose tensors are fitted together."""
 
 FIELD_OF_VIEW = 230.0
 """Longest side of a head's usual field of view, where the voxel size is not given (mm)."""
@@ -236,11 +232,11 @@ def trace_weighted(
     without_b0 = bvals.copy()
     without_b0[b0_ixs] = 0
     shell = trace_shell(without_b0, b0_threshold=0.0)
-    directions, found = _unit(np.asarray(bvecs, np.float64)), np.array(shell.ixs)
+    directions, found = unit_directions(np.asarray(bvecs, np.float64)), np.array(shell.ixs)
     s0 = np.maximum(mean_b0(series, b0_ixs), 0).astype(np.float64)
     adc = _geometric_adc(series, s0, found, bvals - b_zero)
     near = ndimage.binary_dilation(np.asarray(mask, bool), iterations=2) & (s0 > 0)
-    fitted = _determines_tensor(directions[found])
+    fitted = determines_tensor(directions[found])
     if fitted and near.any():
         adc[near] = _tensor_md(series, near, s0[near], found, bvals - b_zero, directions)
     adc = np.clip(adc, 0, ADC_LIMIT)
@@ -261,7 +257,7 @@ def _geometric_adc(
     total = np.zeros(s0.shape)
     inside = s0 > 0
     for ix in ixs:
-        signal = _floored(series[..., ix][inside], s0[inside], bvals[ix])
+        signal = floored(series[..., ix][inside], s0[inside], bvals[ix])
         total[inside] -= np.log(signal / s0[inside]) / bvals[ix]
     return total / len(ixs)
 
@@ -275,22 +271,16 @@ def _tensor_md(
     directions: np.ndarray,
 ) -> np.ndarray:
     """Fit a tensor in some voxels (dipy, weighted) and return its mean diffusivity, mm2/s."""
-    table = gradient_table(
-        np.concatenate([[0.0], bvals[ixs]]),
-        bvecs=np.concatenate([np.zeros((1, 3)), directions[ixs]]),
-        b0_threshold=0,
-    )
-    model = TensorModel(table, fit_method='WLS')
     md, voxels = np.empty(len(s0)), np.flatnonzero(inside)
-    for start in range(0, len(s0), VOXELS_AT_ONCE):  # memory does not grow with the volume
+    for start in range(0, len(s0), VOXELS_AT_ONCE):
         part = slice(start, start + VOXELS_AT_ONCE)
         places = np.unravel_index(voxels[part], inside.shape)
-        signal = _floored(series[places][:, ixs], s0[part, None], bvals[ixs]) / s0[part, None]
-        md[part] = model.fit(np.concatenate([np.ones((len(signal), 1)), signal], axis=1)).md
+        signal = floored(series[places][:, ixs], s0[part, None], bvals[ixs]) / s0[part, None]
+        md[part] = fit_tensors(signal, bvals[ixs], directions[ixs]).md
     return md
 
 
-def _floored(signal: np.ndarray, s0: np.ndarray, b: float) -> np.ndarray:
+def floored(signal: np.ndarray, s0: np.ndarray, b: float) -> np.ndarray:
     """Raise signals to what an ADC of `ADC_LIMIT` would leave: a logarithm must exist."""
     return np.maximum(_finite(signal), s0 * np.exp(-b * ADC_LIMIT))
 
@@ -300,7 +290,7 @@ def _finite(values: np.ndarray) -> np.ndarray:
     return np.nan_to_num(np.asarray(values, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def _unit(bvecs: np.ndarray) -> np.ndarray:
+def unit_directions(bvecs: np.ndarray) -> np.ndarray:
     """Scale b-vectors to unit length, those without a direction to 0."""
     vectors = np.nan_to_num(bvecs)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -316,7 +306,7 @@ def _count_directions(directions: np.ndarray) -> int:
     return len(distinct)
 
 
-def _determines_tensor(directions: np.ndarray) -> bool:
+def determines_tensor(directions: np.ndarray) -> bool:
     """Tell whether directions determine the six numbers of a tensor, and all of them are known."""
     if not directions.any(axis=1).all() or _count_directions(directions) < DIRECTIONS_OF_A_TENSOR:
         return False
@@ -351,6 +341,6 @@ def apparent_diffusion(
     s0 = _finite(b0)
     inside = np.asarray(mask, bool) & (s0 > 0)
     adc = np.zeros(s0.shape, np.float32)
-    signal = _floored(np.asarray(trace)[inside], s0[inside], b)
+    signal = floored(np.asarray(trace)[inside], s0[inside], b)
     adc[inside] = np.clip(-np.log(signal / s0[inside]) / b, 0, ADC_LIMIT)
     return adc

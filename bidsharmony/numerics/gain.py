@@ -1,4 +1,4 @@
-"""Multiply a series by one field, and see that no ratio of volumes has changed."""
+"""Multiply a series by one field, and see that diffusion is what it was."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from bidsharmony.numerics.diffusion import (
+    ADC_LIMIT,
+    determines_tensor,
+    floored,
+    unit_directions,
+)
+from bidsharmony.numerics.tensor import Tensors, fit_tensors, v1_angles
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,120 @@ class RatioChange:
 
     max_relative: float
     n_voxels: int
+
+
+@dataclass(frozen=True)
+class DiffusionChange:
+    """What became of diffusivity and anisotropy in a mask.
+
+    Attributes
+    ----------
+    method : 'tensor' or 'geometric'
+        Least squares of the logarithm (not weighted: gains must not matter), or, with too few
+        directions for a tensor, the mean of the directions' diffusivities.
+    n_voxels : int
+    md : (2,) float
+        Median mean diffusivity before and after, mm2/s.
+    md_change : float or None
+        Largest relative change of a voxel; None where voxels have no counterpart.
+    fa : (2,) float, or None
+        Median fractional anisotropy; None without a tensor.
+    fa_change : float or None
+        Largest absolute change.
+    v1_degrees : float or None
+        Largest turn of a first eigenvector, of voxels that have one
+        (`numerics.tensor.HAS_DIRECTION`).
+    """
+
+    method: str
+    n_voxels: int
+    md: tuple[float, float]
+    md_change: float | None
+    fa: tuple[float, float] | None
+    fa_change: float | None
+    v1_degrees: float | None
+
+
+def diffusion_change(
+    before: np.ndarray,
+    after: np.ndarray,
+    n_b0: int,
+    bvals: np.ndarray,
+    bvecs: np.ndarray,
+    *,
+    paired: bool = True,
+) -> DiffusionChange:
+    """Fit the same model to voxels before and after, and compare.
+
+    Parameters
+    ----------
+    before, after : (V, n), (W, n) float
+        Signals of a mask's voxels: first the b=0 volumes, then those of one shell.
+    n_b0 : int
+    bvals : (n - n_b0,) s/mm2
+        Of the shell, less the mean b-value of the b=0 volumes.
+    bvecs : (n - n_b0, 3)
+    paired : bool
+        Whether voxel i is the same place before and after; if not, only medians are compared.
+
+    Returns
+    -------
+    DiffusionChange
+
+    Raises
+    ------
+    ValueError
+        If no voxel has a positive b=0 signal.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> signal = np.exp(-rng.uniform(0.5, 1.0, (50, 7))) * np.array([3] + 6 * [1])
+    >>> axes = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]])
+    >>> found = diffusion_change(signal, 5 * signal, 1, np.full(6, 1e3), axes)
+    >>> found.method, found.md_change < 1e-12, found.v1_degrees < 1e-6
+    ('tensor', True, True)
+    """
+    directions = unit_directions(np.asarray(bvecs, np.float64))
+    tensor = determines_tensor(directions)
+    groups = [np.asarray(signal, np.float64) for signal in (before, after)]
+    sound = [np.isfinite(g).all(axis=1) & (g[:, :n_b0].mean(axis=1) > 0) for g in groups]
+    if paired:
+        sound = [sound[0] & sound[1]] * 2
+    if not all(s.any() for s in sound):
+        raise ValueError('no voxel of the mask has a positive b=0 signal')
+    old, new = (
+        _diffusion_of(group[some], n_b0, np.asarray(bvals, float), directions, tensor)
+        for group, some in zip(groups, sound, strict=True)
+    )
+    md_change = fa_change = degrees = None
+    if paired:
+        lowest = 1e-3 * ADC_LIMIT  # a relative change of nothing says nothing
+        md_change = float(np.max(np.abs(new.md - old.md) / np.maximum(np.abs(old.md), lowest)))
+        if tensor:
+            fa_change = float(np.abs(new.fa - old.fa).max())
+            degrees = float(v1_angles(old, new).max(initial=0.0))
+    return DiffusionChange(
+        method='tensor' if tensor else 'geometric',
+        n_voxels=int(np.count_nonzero(sound[0])),
+        md=(float(np.median(old.md)), float(np.median(new.md))),
+        md_change=md_change,
+        fa=(float(np.median(old.fa)), float(np.median(new.fa))) if tensor else None,
+        fa_change=fa_change,
+        v1_degrees=degrees,
+    )
+
+
+def _diffusion_of(
+    signal: np.ndarray, n_b0: int, bvals: np.ndarray, directions: np.ndarray, tensor: bool
+) -> Tensors:
+    """Fit tensors, or only mean diffusivities where the directions determine no more."""
+    s0 = signal[:, :n_b0].mean(axis=1, keepdims=True)
+    ratio = floored(signal[:, n_b0:], s0, bvals) / s0
+    if tensor:
+        return fit_tensors(ratio, bvals, directions, method='OLS')
+    md = np.mean(-np.log(ratio) / bvals, axis=1)
+    return Tensors(md, np.zeros(len(md)), np.zeros((len(md), 3)))
 
 
 def apply_gain(series: np.ndarray, field: np.ndarray) -> np.ndarray:

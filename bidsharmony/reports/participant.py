@@ -144,7 +144,9 @@ def run_view(document: Mapping[str, Any], figures_dir: Path) -> dict[str, Any]:
         'guarantee': (
             no_series_view(str(document['no_series']))
             if document.get('no_series')
-            else guarantee_view(part(document, 'guarantee'))
+            else guarantee_view(
+                *(part(document, name) for name in ('guarantee', 'series', 'denoising'))
+            )
         ),
         'warnings': [str(text) for text in document.get('warnings') or ()],
         'notes': [str(text) for text in document.get('notes') or ()],
@@ -172,8 +174,12 @@ def tags(document: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def guarantee_view(guarantee: Mapping[str, Any]) -> dict[str, str]:
-    """Say whether S_b/S_0 stayed what it was.
+def guarantee_view(
+    guarantee: Mapping[str, Any],
+    series: Mapping[str, Any] | None = None,
+    denoising: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Say whether S_b/S_0 stayed what it was, and since when, and what became of diffusion.
 
     Examples
     --------
@@ -182,8 +188,27 @@ def guarantee_view(guarantee: Mapping[str, Any]) -> dict[str, str]:
     ('Diffusion contrast kept.', 'good')
     >>> guarantee_view({'max_ratio_change': float('nan'), 'limit': 1e-6})['css']
     'bad'
+    >>> denoising_text({'mppca': True, 'rician': True})
+    'MP-PCA denoising and Rician bias correction'
     """
+    steps = denoising_text(denoising or {})
     change, limit = guarantee.get('max_ratio_change'), guarantee.get('limit')
+    rows = diffusion_rows(part(guarantee, 'diffusion'))
+    gain = (series or {}).get('noise_gain')
+    if isinstance(gain, int | float) and gain < 1:
+        widths = [
+            ' \u00d7 '.join(number(width) for width in part(series, 'fwhm_mm').get(key) or ())
+            for key in ('before', 'after')
+        ]
+        return {
+            'css': 'good',
+            'headline': 'One linear operator for all volumes.',
+            'text': (
+                f'Resolution {widths[0]} → {widths[1]} mm, no negative weight, '
+                f'{number(gain)} times the noise: diffusion changes as with larger voxels.'
+            ),
+            'rows': rows,
+        }
     kept = (
         isinstance(change, int | float)
         and isinstance(limit, int | float)
@@ -196,11 +221,13 @@ def guarantee_view(guarantee: Mapping[str, Any]) -> dict[str, str]:
         'text': (
             f'Largest relative change of S_b/S_0: {number(change)} '
             f'(limit {number(limit)}) over {count(guarantee.get("n_voxels"))} voxels.'
+            + (f' Measured against the series after {steps}, which changes it.' if steps else '')
         ),
+        'rows': rows,
     }
 
 
-def no_series_view(reason: str) -> dict[str, str]:
+def no_series_view(reason: str) -> dict[str, Any]:
     """Say that a run has no harmonized series, and why.
 
     Examples
@@ -213,14 +240,68 @@ def no_series_view(reason: str) -> dict[str, str]:
         'headline': 'No series was made.',
         'text': f'{reason[:1].upper()}{reason[1:]}. '
         'The canonical images and maps are all there is.',
+        'rows': [],
     }
+
+
+def diffusion_rows(diffusion: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """List diffusivity, anisotropy, direction and noise: (name, before → after, largest change).
+
+    Examples
+    --------
+    >>> diffusion_rows({'md': [8e-4, 8e-4], 'fa': [0.3, 0.3], 'fa_change': 2e-7})[1]
+    ('fractional anisotropy, median', '0.3 → 0.3', '2e-07')
+    """
+    if not diffusion:
+        return []
+
+    def both(values: Any, factor: float = 1.0) -> str:
+        ends = values if isinstance(values, Sequence) and len(values) == 2 else (None, None)
+        return ' → '.join(
+            number(end * factor if isinstance(end, int | float) else None) for end in ends
+        )
+
+    def largest(key: str, unit: str) -> str:
+        value = diffusion.get(key)
+        return f'{number(value)} {unit}'.strip() if value is not None else ''
+
+    noise = part(diffusion, 'noise')
+    rows = [
+        (
+            'mean diffusivity, median',
+            f'{both(diffusion.get("md"), 1e3)} \u00d7 10⁻³ mm²/s',
+            largest('md_change', 'of itself'),
+        )
+    ]
+    if diffusion.get('fa') is not None:
+        rows.append(
+            ('fractional anisotropy, median', both(diffusion['fa']), largest('fa_change', ''))
+        )
+        if diffusion.get('v1_degrees') is not None:
+            rows.append(('first eigenvector', '', largest('v1_degrees', 'degrees')))
+    for key, name in (('b0', 'noise of a b = 0 volume'), ('weighted', 'noise of a weighted one')):
+        rows.append((f'{name}, of its mean', f'{both(noise.get(key), 100)} %', ''))
+    return rows
+
+
+def denoising_text(denoising: Mapping[str, Any]) -> str:
+    """Name what was done to a series before anything else; '' if nothing."""
+    names = {'mppca': 'MP-PCA denoising', 'rician': 'Rician bias correction'}
+    return ' and '.join(name for key, name in names.items() if denoising.get(key) is True)
 
 
 def measures(document: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
     """List the measured values of a run, in two columns of rows (name, value)."""
     source, summary = part(document, 'input'), part(document, 'summary')
     bias, gain, adc = part(document, 'bias'), part(document, 'gain'), part(document, 'adc')
-    network = part(document, 'network')
+    network, apart = part(document, 'network'), part(document, 'b0_agreement')
+    denoising = part(document, 'denoising')
+    difference = apart.get('difference')
+    if isinstance(difference, int | float):
+        apart_text = f'{number(apart.get("shift_mm"), digits=2, unit="mm")}, '
+        apart_text += number(100 * difference, digits=2, unit='%')
+    else:
+        apart_text = 'n/a'
     thickness = [
         number(part(document, 'network', 'thickness_mm').get(key)) for key in ('before', 'after')
     ]
@@ -247,8 +328,11 @@ def measures(document: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
             ('mean tissue b = 0', number(summary.get('robust_scale'), digits=4)),
             ('noise, SNR at b = 0',
              f'{number(summary.get("noise_sigma"))}, {number(summary.get("snr_b0"))}'),
+            ('noise of one volume as scanned', number(denoising.get('sigma_volume'))),
+            ('b = 0 volumes apart by', apart_text),
         ],
         [
+            ('denoising', denoising_text(denoising) or 'none'),
             ('bias field', bias_text),
             ('b = 0 variation in the brain', change),
             ('gain, 5 % / median / 95 %',
@@ -257,6 +341,8 @@ def measures(document: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
             ('canonical resolution',
              number(network.get('canonical_fwhm_mm'), unit='mm FWHM, in plane')),
             ('canonical slice thickness', f'{" → ".join(thickness)} mm'),
+            ('the scan resolves, by axis',
+             ' \u00d7 '.join(number(w) for w in network.get('resolution_mm') or ()) + ' mm'),
         ],
     ]  # fmt: skip
 
@@ -295,7 +381,10 @@ def methods_view(documents: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     resolutions = {network.get('canonical_fwhm_mm') for network in networks} - {None}
     profiles = {network.get('canonical_profile_mm') for network in networks} - {None}
     weights = {str(network.get('weights_sha256', ''))[:12] for network in networks} - {''}
+    denoised = [part(document, 'denoising').get('mppca') is True for document in documents]
     return {
+        'mppca': 'all' if denoised and all(denoised) else 'some' if any(denoised) else 'none',
+        'rician': any(part(document, 'denoising').get('rician') is True for document in documents),
         'bias': 'all' if corrected == {True} else 'some' if True in corrected else 'none',
         'trace': ' or '.join(name for way, name in _TRACE_METHODS.items() if way in ways),
         'series': any(not document.get('no_series') for document in documents),

@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from bidsharmony.bids import COMPAT
 from bidsharmony.bids.names import output_stem
 from bidsharmony.settings import Settings
 from bidsharmony.supervise.finish import finish
@@ -149,11 +150,15 @@ def work(job: Job) -> list[Outcome]:
 
 
 def result_options(job: Job) -> dict[str, Any]:
-    """List what changes results beside the inputs; the weights by their content."""
+    """List what changes the outputs beside the inputs; the weights by their content."""
     from bidsharmony.network.weights import shipped_weights
 
     method = method_of(job.settings)
-    return {**asdict(method), 'weights': file_sha256(method.weights or shipped_weights())}
+    return {
+        **asdict(method),
+        'weights': file_sha256(method.weights or shipped_weights()),
+        'qsiprep_compat': job.settings.qsiprep_compat,
+    }
 
 
 def method_of(settings: Settings) -> Method:
@@ -175,6 +180,7 @@ def _harmonize(job: Job, checked: list, staging: Path, work_dir: Path) -> dict[s
         return {}
     from nipype import config
 
+    from bidsharmony.interfaces.compat import write_compat
     from bidsharmony.network.weights import load_weights
     from bidsharmony.workflows.outputs import expected_endings
     from bidsharmony.workflows.participant import init_participant_wf, workflow_name
@@ -196,7 +202,6 @@ def _harmonize(job: Job, checked: list, staging: Path, work_dir: Path) -> dict[s
     workflow = init_participant_wf(
         subject=job.subject,
         runs=checked,
-        bids_dir=job.settings.bids_dir,
         staging_dir=staging,
         work_dir=work_dir,
         method=method_of(job.settings),
@@ -216,6 +221,9 @@ def _harmonize(job: Job, checked: list, staging: Path, work_dir: Path) -> dict[s
         absent = [ending for ending in endings if not (folder / (stem + ending)).is_file()]
         crash = crashes.get(workflow_name(run.stem))
         if crash is None and not absent:
+            if job.settings.qsiprep_compat and not item.no_series:
+                place = Path(run.relative).parent
+                write_compat(item, staging / place, staging / COMPAT / place)
             outcomes[run.relative] = Outcome(run.relative, 'done')
             continue
         for stale in [path for path in staging.rglob('*') if stem_of(path.name) == stem]:

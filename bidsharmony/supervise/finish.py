@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from pathlib import Path
@@ -10,9 +9,11 @@ from typing import Any
 
 from bidsharmony.bids.names import output_stem
 from bidsharmony.reports.participant import write_participant_page
+from bidsharmony.supervise.compat import link_anatomy, remove_stale
 from bidsharmony.supervise.marker import (
     beside,
     file_sha256,
+    final_place,
     fsync_folder,
     intact,
     marker_path,
@@ -87,6 +88,7 @@ def finish(
         for name in outputs_of(earlier, stems_refused | stems_skipped):
             (output_dir / name).unlink(missing_ok=True)
     if not done and not kept:
+        remove_stale(job, ())
         if not failed:
             path.unlink(missing_ok=True)
             (output_dir / f'{job.participant}.html').unlink(missing_ok=True)
@@ -107,8 +109,11 @@ def finish(
         refused=sorted(refused),
         failed=sorted(failed),
     )
-    outputs = promote(staging, output_dir)
-    write_marker(path, {**marker, 'outputs': {**kept, **outputs}, 'runs': sorted({*runs, *done})})
+    outputs = {**kept, **promote(staging, output_dir)}
+    if job.settings.qsiprep_compat:
+        outputs |= link_anatomy(job)
+    remove_stale(job, outputs)
+    write_marker(path, {**marker, 'outputs': outputs, 'runs': sorted({*runs, *done})})
 
 
 def promote(staging: Path, output_dir: Path) -> dict[str, str]:
@@ -124,7 +129,6 @@ def promote(staging: Path, output_dir: Path) -> dict[str, str]:
     OSError
         also if a folder of the output leads out of it
     """
-    root = output_dir.resolve()
     files = sorted(path for path in staging.rglob('*') if path.is_file())
     hashes = {}
     for path in files:
@@ -133,10 +137,7 @@ def promote(staging: Path, output_dir: Path) -> dict[str, str]:
         hashes[path.relative_to(staging).as_posix()] = file_sha256(path)
     folders = set()
     for name in hashes:
-        target = output_dir / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if root / Path(name).parent != target.parent.resolve():
-            raise OSError(errno.EPERM, 'a link in the output leads elsewhere', str(target.parent))
+        target = final_place(output_dir, name)
         os.replace(staging / name, target)
         folders.add(target.parent)
     for folder in sorted(folders):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -67,6 +68,21 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def final_place(output_dir: Path, name: str) -> Path:
+    """Make the folder of an output, and give its path.
+
+    Raises
+    ------
+    OSError
+        if a link in the output leads elsewhere
+    """
+    target = output_dir / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if output_dir.resolve() / Path(name).parent != target.parent.resolve():
+        raise OSError(errno.EPERM, 'a link in the output leads elsewhere', str(target.parent))
+    return target
+
+
 def stem_of(output: str) -> str:
     """Find the run that an output belongs to; '' for files of the whole participant.
 
@@ -74,10 +90,16 @@ def stem_of(output: str) -> str:
     --------
     >>> stem_of('sub-01/dwi/sub-01_dir-AP_res-canonical_desc-brain_mask.json')
     'sub-01_dir-AP'
-    >>> stem_of('sub-01.html')
-    ''
+    >>> stem_of('qsiprep-compat/sub-01/dwi/sub-01_space-ACPC_dwiref.nii.gz')
+    'sub-01_space-ACPC'
+    >>> stem_of('sub-01.html'), stem_of('qsiprep-compat/sub-01/anat/sub-01_desc-preproc_T1w.json')
+    ('', '')
     """
-    stem, found, _ = Path(output).name.rpartition('_desc-')
+    path = Path(output)
+    if path.parent.name == 'anat':
+        return ''
+    mark = '_desc-' if '_desc-' in path.name else '_dwiref.'
+    stem, found, _ = path.name.rpartition(mark)
     return stem.removesuffix('_res-canonical') if found else ''
 
 
@@ -138,11 +160,14 @@ def is_unchanged(
     """
     if marker is None or marker['failed']:
         return False
+    stems, recorded = set(stems), marker['inputs']
+    # a file that is gone can only be told where it belongs to a run that is asked for
+    all_asked = stems == set(marker['runs'])
     return (
         marker['version'] == version
         and marker['options'] == dict(options)
-        and inputs.items() <= marker['inputs'].items()
-        and set(stems) <= set(marker['runs'])
+        and (inputs == recorded if all_asked else inputs.items() <= recorded.items())
+        and stems <= set(marker['runs'])
         and {tuple(pair) for pair in marker['refused']} == set(refused)
         and {tuple(pair) for pair in marker['skipped']} == set(beside(skipped, marker['runs']))
         and intact(output_dir, marker['outputs'])

@@ -7,25 +7,29 @@ from typing import Any
 
 from nipype.pipeline.engine import Node, Workflow
 
-from bidsharmony.bids import bids_uri
 from bidsharmony.bids.names import output_stem
 from bidsharmony.interfaces.inputs import CheckedRun
+from bidsharmony.interfaces.noise import MeasureB0s
 from bidsharmony.interfaces.qc import MeasureRun
 from bidsharmony.interfaces.sidecars import public_sidecar, scanner_facts, zero_filling
 from bidsharmony.interfaces.summary import BrainMask, MeanB0, PairTrace, TraceWeighted
 from bidsharmony.workflows.bias import init_bias_wf
+from bidsharmony.workflows.denoise import (
+    denoising_steps,
+    init_denoise_wf,
+    preparation_warnings,
+)
 from bidsharmony.workflows.harmonize import init_harmonize_wf
 from bidsharmony.workflows.method import Method
 from bidsharmony.workflows.outputs import init_outputs_wf, products_of
 
 
-def describe_run(checked: CheckedRun, bids_dir: Path, warnings: tuple[str, ...]) -> dict[str, Any]:
+def describe_run(checked: CheckedRun, warnings: tuple[str, ...]) -> dict[str, Any]:
     """Collect what the report says of a run before anything is computed.
 
     Parameters
     ----------
     checked : CheckedRun
-    bids_dir : Path
     warnings : tuple of str
     """
     run = checked.run
@@ -40,8 +44,8 @@ def describe_run(checked: CheckedRun, bids_dir: Path, warnings: tuple[str, ...])
             'field_strength': run.scanner.field_strength,
         },
         'input': {
-            'image': bids_uri(run.image, bids_dir),
-            'b0_image': bids_uri(checked.partner.image, bids_dir) if checked.partner else None,
+            'image': run.uri(run.image),
+            'b0_image': run.uri(checked.partner.image) if checked.partner else None,
             'shape': list(checked.shape),
             'zooms': list(checked.zooms),
             'orientation': checked.orientation,
@@ -60,7 +64,6 @@ def describe_run(checked: CheckedRun, bids_dir: Path, warnings: tuple[str, ...])
 def init_dwi_wf(
     *,
     checked: CheckedRun,
-    bids_dir: Path,
     staging_dir: Path,
     method: Method,
     threads: int,
@@ -72,31 +75,49 @@ def init_dwi_wf(
     ----------
     checked : CheckedRun
         a run whose files were read to the end
-    bids_dir, staging_dir : Path
-        where it comes from, and where its derivatives are collected
+    staging_dir : Path
+        where its derivatives are collected
     method : Method
     threads : int
     name : str
     """
     run, b0_ixs, series = checked.run, list(checked.b0_ixs), not checked.no_series
     facts = scanner_facts(run.sidecar, checked.shape, checked.zooms, checked.slice_axis)
+    filled = zero_filling(facts.metadata, checked.zooms, checked.slice_axis)
+    steps = denoising_steps(checked, method)
     workflow = Workflow(name=name)
 
     mean_b0 = Node(MeanB0(b0_ixs=b0_ixs), name='mean_b0')
     brain = Node(BrainMask(), name='brain_mask')
+    if checked.brain_mask is not None:
+        brain.inputs.given_file = str(checked.brain_mask)
     workflow.connect([(mean_b0, brain, [('b0_file', 'b0_file')])])
+
+    measure_b0s = Node(
+        MeasureB0s(b0_ixs=b0_ixs, slice_axis=checked.slice_axis, zero_filling=filled),
+        name='measure_b0s',
+    )
+    workflow.connect([(brain, measure_b0s, [('mask_file', 'mask_file')])])
+
+    denoise_wf = init_denoise_wf(**steps, b0_ixs=b0_ixs)
+    workflow.connect([
+        (mean_b0, denoise_wf, [('b0_file', 'inputnode.b0_file')]),
+        (measure_b0s, denoise_wf, [('noise_file', 'inputnode.noise_file')]),
+    ])  # fmt: skip
 
     trace = Node(
         TraceWeighted(b0_ixs=b0_ixs, b0_threshold=method.b0_threshold), name='trace_weighted'
     )
-    workflow.connect([(brain, trace, [('mask_file', 'mask_file')])])
+    workflow.connect([
+        (denoise_wf, trace, [('outputnode.dwi_file', 'dwi_file')]),
+        (brain, trace, [('mask_file', 'mask_file')]),
+    ])  # fmt: skip
 
     if checked.partner is None:
-        files = {'dwi_file': str(run.image)}
         gradients = {'bval_file': str(run.bval), 'bvec_file': str(run.bvec)}
-        mean_b0.inputs.trait_set(**files)
-        trace.inputs.trait_set(**files, **gradients)
-        sources = (run.image, run.bval, run.bvec)
+        for node in (mean_b0, measure_b0s, denoise_wf.get_node('inputnode')):
+            node.inputs.dwi_file = str(run.image)
+        trace.inputs.trait_set(**gradients)
     else:
         pair = Node(
             PairTrace(
@@ -107,16 +128,16 @@ def init_dwi_wf(
             ),
             name='pair',
         )
-        ports = ('dwi_file', 'bval_file', 'bvec_file')
         workflow.connect([
             (pair, mean_b0, [('dwi_file', 'dwi_file')]),
-            (pair, trace, [(port, port) for port in ports]),
+            (pair, measure_b0s, [('dwi_file', 'dwi_file')]),
+            (pair, denoise_wf, [('dwi_file', 'inputnode.dwi_file')]),
+            (pair, trace, [(port, port) for port in ('bval_file', 'bvec_file')]),
         ])  # fmt: skip
-        sources = (run.image, checked.partner.image, checked.partner.bval)
 
     bias_wf = init_bias_wf(slice_axis=checked.slice_axis, apply=method.bias_correction)
     workflow.connect([
-        (mean_b0, bias_wf, [('b0_file', 'inputnode.b0_file')]),
+        (denoise_wf, bias_wf, [('outputnode.b0_file', 'inputnode.b0_file')]),
         (trace, bias_wf, [('trace_file', 'inputnode.trace_file')]),
         (brain, bias_wf, [('mask_file', 'inputnode.mask_file')]),
     ])  # fmt: skip
@@ -125,11 +146,15 @@ def init_dwi_wf(
         metadata=facts.metadata,
         slice_axis=checked.slice_axis,
         b0_ixs=b0_ixs,
+        zero_filling=filled,
         method=method,
         threads=threads,
         series=series,
     )
     workflow.connect([
+        (denoise_wf, harmonize_wf, [
+            (f'outputnode.{port}', f'inputnode.{port}') for port in ('dwi_file', 'noise_file')
+        ]),
         (bias_wf, harmonize_wf, [
             (f'outputnode.{port}', f'inputnode.{port}')
             for port in ('b0_file', 'trace_file', 'field_file')
@@ -138,15 +163,15 @@ def init_dwi_wf(
         (brain, harmonize_wf, [('mask_file', 'inputnode.mask_file')]),
     ])  # fmt: skip
 
+    warnings = (*preparation_warnings(checked, method, filled), *facts.warnings)
     measure = Node(
-        MeasureRun(
-            run=describe_run(checked, bids_dir, facts.warnings),
-            zero_filling=zero_filling(facts.metadata, checked.zooms, checked.slice_axis),
-        ),
+        MeasureRun(run=describe_run(checked, warnings), denoising=steps, zero_filling=filled),
         name='measure',
     )
     workflow.connect([
-        (mean_b0, measure, [('b0_file', 'b0_before'), ('n_replaced', 'n_replaced')]),
+        (denoise_wf, measure, [('outputnode.b0_file', 'b0_before')]),
+        (mean_b0, measure, [('n_replaced', 'n_replaced')]),
+        (measure_b0s, measure, [('agreement', 'b0_agreement')]),
         (brain, measure, [('mask_file', 'mask_before')]),
         (trace, measure, [
             ('trace_file', 'trace_before'), ('adc_file', 'adc_before'), ('facts', 'trace_facts'),
@@ -163,24 +188,39 @@ def init_dwi_wf(
 
     outputs_wf = init_outputs_wf(
         source_file=run.image,
-        sources=[bids_uri(path, bids_dir) for path in sources],
+        sources=[run.uri(path) for path in checked.sources],
         sidecar=public_sidecar(run.sidecar),
+        denoising=steps,
         staging_dir=staging_dir,
         series=series,
     )
+    describe = outputs_wf.get_node('describe').inputs
+    describe.mask_given = checked.brain_mask is not None
+    if 'space' in run.entities:
+        describe.aligned_to = run.uri(run.image)
+    on_grid = ('gain_file', 'field_file', 'mask_file')
     if series:
-        harmonize_wf.get_node('inputnode').inputs.trait_set(**files)
+        harmonize_wf.get_node('inputnode').inputs.trait_set(**gradients)
         outputs_wf.get_node('inputnode').inputs.trait_set(**gradients)
-        kept = ('guarantee', 'n_not_finite')
-        workflow.connect(
-            [(harmonize_wf, measure, [(f'outputnode.{port}', port) for port in kept])]
-        )
+        kept = ('series_facts', 'noise_facts', 'guarantee', 'n_not_finite')
+        maps = (*on_grid, 'noise_file')
+        workflow.connect([
+            (harmonize_wf, measure, [(f'outputnode.{port}', port) for port in kept]),
+            (harmonize_wf, outputs_wf, [
+                ('outputnode.series_facts', 'inputnode.series_facts'),
+                *((f'outputnode.series_{port}', f'inputnode.{port}') for port in maps),
+            ]),
+        ])  # fmt: skip
+    else:
+        workflow.connect([
+            (harmonize_wf, outputs_wf, [('outputnode.gain_file', 'inputnode.gain_file')]),
+            (bias_wf, outputs_wf, [('outputnode.field_file', 'inputnode.field_file')]),
+            (brain, outputs_wf, [('mask_file', 'inputnode.mask_file')]),
+        ])  # fmt: skip
     measured = ('qc_file', 'audit_file', 'figure_files', 'figure_descs')
-    elsewhere = {*measured, 'bval_file', 'bvec_file', 'mask_file', 'field_file'}
+    elsewhere = {*measured, 'bval_file', 'bvec_file', *on_grid, 'noise_file'}
     workflow.connect([
-        (brain, outputs_wf, [('mask_file', 'inputnode.mask_file')]),
         (trace, outputs_wf, [('facts', 'inputnode.trace_facts')]),
-        (bias_wf, outputs_wf, [('outputnode.field_file', 'inputnode.field_file')]),
         (harmonize_wf, outputs_wf, [
             ('outputnode.facts', 'inputnode.network_facts'),
             *(

@@ -7,9 +7,21 @@ from collections.abc import Mapping
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from bidsharmony.interfaces.harmonize import ApplyGain, HarmonizeSummary
+from bidsharmony.interfaces.harmonize import HarmonizeSummary
+from bidsharmony.interfaces.series import HarmonizeSeries
 from bidsharmony.workflows.method import Method
 
+SERIES_PORTS = (
+    ('dwi_file', 'dwi_file'),
+    ('gain_file', 'series_gain_file'),
+    ('field_file', 'series_field_file'),
+    ('mask_file', 'series_mask_file'),
+    ('noise_file', 'series_noise_file'),
+    ('noise_facts', 'noise_facts'),
+    ('facts', 'series_facts'),
+    ('guarantee', 'guarantee'),
+    ('n_not_finite', 'n_not_finite'),
+)
 CANONICAL_PORTS = ('b0_file', 'trace_file', 'adc_file', 'uncertainty_file', 'gain_file')
 
 
@@ -18,6 +30,7 @@ def init_harmonize_wf(
     metadata: Mapping[str, float],
     slice_axis: int,
     b0_ixs: list[int],
+    zero_filling: int,
     method: Method,
     threads: int,
     series: bool,
@@ -25,7 +38,7 @@ def init_harmonize_wf(
 ) -> Workflow:
     """Run the network on two summary images, and multiply the series by the gain it predicts.
 
-    Without a series there is no ``dwi_file``, no ``guarantee`` and no ``n_not_finite``.
+    Without a series there is none of what ``SERIES_PORTS`` lists.
 
     Parameters
     ----------
@@ -33,6 +46,8 @@ def init_harmonize_wf(
         scanner facts, BIDS keys and units
     slice_axis : int
     b0_ixs : list of int
+    zero_filling : int
+        reconstructed pixels for each acquired one, in plane
     method : Method
     threads : int
     series : bool
@@ -40,14 +55,14 @@ def init_harmonize_wf(
 
     Inputs
     ------
-    dwi_file
-        series as scanned, (I, J, K, N)
+    dwi_file, bval_file, bvec_file
+        series as scanned, (I, J, K, N), and its gradients
     b0_file, trace_file
         summary images without bias, (I, J, K)
     trace_facts
         how the trace image was made
-    field_file, mask_file
-        bias field and brain, (I, J, K)
+    field_file, mask_file, noise_file
+        bias field, brain, and noise of one volume, (I, J, K)
 
     Outputs
     -------
@@ -56,18 +71,29 @@ def init_harmonize_wf(
     gain_file
         (I, J, K)
     dwi_file
-        harmonized series, (I, J, K, N)
-    facts, guarantee, n_not_finite
+        harmonized series, (I', J', K', N)
+    series_gain_file, series_field_file, series_mask_file, series_noise_file
+        on the grid of that series, (I', J', K')
+    facts, series_facts, noise_facts, guarantee, n_not_finite
         for the report
     """
     workflow = Workflow(name=name)
-    inputs = ['dwi_file', 'b0_file', 'trace_file', 'trace_facts', 'field_file', 'mask_file']
-    inputnode = Node(IdentityInterface(fields=inputs), name='inputnode')
-    outputs = ['dwi_file', 'canonical_mask', 'facts', 'guarantee', 'n_not_finite']
+    summary = ['b0_file', 'trace_file', 'mask_file']
+    carried = ['dwi_file', 'bval_file', 'bvec_file', 'field_file', 'noise_file']
+    inputnode = Node(
+        IdentityInterface(fields=[*summary, *carried, 'trace_facts']), name='inputnode'
+    )
+    outputs = ['canonical_mask', 'facts', *(name for _, name in SERIES_PORTS)]
     outputnode = Node(IdentityInterface(fields=[*CANONICAL_PORTS, *outputs]), name='outputnode')
 
     network = Node(
-        HarmonizeSummary(metadata=dict(metadata), slice_axis=slice_axis, threads=threads),
+        HarmonizeSummary(
+            metadata=dict(metadata),
+            slice_axis=slice_axis,
+            zero_filling=zero_filling,
+            strength=method.strength,
+            threads=threads,
+        ),
         name='network',
     )
     if method.canonical_resolution is not None:
@@ -75,9 +101,7 @@ def init_harmonize_wf(
     if method.weights is not None:
         network.inputs.weights = str(method.weights)
     workflow.connect([
-        (inputnode, network, [
-            (port, port) for port in ('b0_file', 'trace_file', 'trace_facts', 'mask_file')
-        ]),
+        (inputnode, network, [(port, port) for port in (*summary, 'trace_facts')]),
         (network, outputnode, [
             *((port, port) for port in CANONICAL_PORTS),
             ('mask_file', 'canonical_mask'),
@@ -87,14 +111,20 @@ def init_harmonize_wf(
     if not series:
         return workflow
 
-    apply_gain = Node(ApplyGain(b0_ixs=list(b0_ixs)), name='apply_gain')
+    series = Node(
+        HarmonizeSeries(
+            b0_ixs=list(b0_ixs),
+            slice_axis=slice_axis,
+            zero_filling=zero_filling,
+            strength=method.strength,
+        ),
+        name='series',
+    )
+    if method.output_resolution is not None:
+        series.inputs.output_resolution = method.output_resolution
     workflow.connect([
-        (inputnode, apply_gain, [
-            (port, port) for port in ('dwi_file', 'field_file', 'mask_file')
-        ]),
-        (network, apply_gain, [('gain_file', 'gain_file')]),
-        (apply_gain, outputnode, [
-            (port, port) for port in ('dwi_file', 'guarantee', 'n_not_finite')
-        ]),
+        (inputnode, series, [(port, port) for port in (*carried, 'mask_file')]),
+        (network, series, [('gain_file', 'gain_file'), ('facts', 'network_facts')]),
+        (series, outputnode, list(SERIES_PORTS)),
     ])  # fmt: skip
     return workflow

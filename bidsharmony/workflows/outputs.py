@@ -47,6 +47,7 @@ PRODUCTS = (
     Product('canonical_mask', 'brain', 'mask', sidecar='canonical_mask', resolution='canonical'),
     Product('gain_file', 'gain', 'dwimap', sidecar='gain'),
     Product('field_file', 'biasfield', 'dwimap', sidecar='biasfield'),
+    Product('noise_file', 'noise', 'dwimap', sidecar='noise', of_series=True),
     Product('uncertainty_file', 'uncertainty', 'dwimap', sidecar='uncertainty'),
     Product('qc_file', 'harmonized', 'qc', '.json'),
     Product('audit_file', 'audit', 'slices', '.npz'),
@@ -69,7 +70,7 @@ def expected_endings(*, series: bool = True) -> tuple[str, ...]:
     Examples
     --------
     >>> '_desc-harmonized_dwi.json' in expected_endings(), len(expected_endings())
-    (True, 22)
+    (True, 24)
     >>> '_desc-harmonized_dwi.json' in expected_endings(series=False)
     False
     """
@@ -85,6 +86,7 @@ def init_outputs_wf(
     source_file: Path,
     sources: list[str],
     sidecar: dict,
+    denoising: dict[str, bool],
     staging_dir: Path,
     series: bool,
     name: str = 'outputs_wf',
@@ -99,6 +101,8 @@ def init_outputs_wf(
         BIDS URIs of the files used
     sidecar : dict
         the scanner's, merged by inheritance
+    denoising : dict
+        ``mppca`` and ``rician``: what was done to the series before anything else
     staging_dir : Path
     series : bool
         whether the run makes a harmonized series
@@ -108,18 +112,22 @@ def init_outputs_wf(
     one port per product (see ``products_of``), and
     figure_files, figure_descs
         pictures and what they show
-    trace_facts, network_facts
-        what the sidecars say of the trace image and the network
+    trace_facts, network_facts, series_facts
+        what the sidecars say of the trace image, the network and the series
     """
     workflow = Workflow(name=name)
     products = products_of(series=series)
     ports = [product.port for product in products]
-    extra = ['figure_files', 'figure_descs', 'trace_facts', 'network_facts']
+    extra = ['figure_files', 'figure_descs', 'trace_facts', 'network_facts', 'series_facts']
     inputnode = Node(IdentityInterface(fields=[*ports, *extra]), name='inputnode')
 
-    describe = Node(DescribeOutputs(sidecar=sidecar, sources=sources), name='describe')
+    describe = Node(
+        DescribeOutputs(sidecar=sidecar, sources=sources, denoising=denoising), name='describe'
+    )
     workflow.connect([
-        (inputnode, describe, [(port, port) for port in ('trace_facts', 'network_facts')]),
+        (inputnode, describe, [
+            (port, port) for port in ('trace_facts', 'network_facts', 'series_facts')
+        ]),
     ])  # fmt: skip
 
     for product in products:

@@ -28,7 +28,6 @@ def init_participant_wf(
     *,
     subject: str,
     runs: Sequence[CheckedRun],
-    bids_dir: Path,
     staging_dir: Path,
     work_dir: Path,
     method: Method,
@@ -41,8 +40,8 @@ def init_participant_wf(
     subject : str
         label without ``sub-``
     runs : sequence of CheckedRun
-    bids_dir, staging_dir, work_dir : Path
-        the dataset, where derivatives are collected, and where nodes work
+    staging_dir, work_dir : Path
+        where derivatives are collected, and where nodes work
     method : Method
     threads : int
         of torch
@@ -52,7 +51,6 @@ def init_participant_wf(
         [
             init_dwi_wf(
                 checked=checked,
-                bids_dir=bids_dir,
                 staging_dir=staging_dir,
                 method=method,
                 threads=threads,

@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from bidsharmony.bids import BIDSError, bids_uri, write_dataset_description
+from bidsharmony.bids import (
+    COMPAT,
+    BIDSError,
+    bids_uri,
+    write_compat_description,
+    write_dataset_description,
+)
 from bidsharmony.bids.description import BIDSIGNORE
 from tests.datasets import write_dataset
 
@@ -42,6 +48,19 @@ def test_description(tmp_path, monkeypatch):
         '.bidsignore',
         'dataset_description.json',
     ]
+
+
+def test_description_of_two_sources(tmp_path):
+    """Each dataset that URIs name has its link, from either of the two folders."""
+    root = write_dataset(tmp_path / 'raw', {RUN: ''})
+    derivatives = {'qsiprep': write_dataset(tmp_path / 'q', {})}
+    write_dataset_description(tmp_path / 'out', root, version='1', derivatives=derivatives)
+    compat = write_compat_description(tmp_path / 'out', root, version='1', derivatives=derivatives)
+    assert compat == tmp_path / 'out' / COMPAT / 'dataset_description.json'
+    for folder, up in ((tmp_path / 'out', '../'), (compat.parent, '../../')):
+        written = json.loads((folder / 'dataset_description.json').read_text())
+        assert written['DatasetLinks'] == {'raw': f'{up}raw', 'qsiprep': f'{up}q'}
+        assert written['SourceDatasets'] == [{'URL': f'{up}raw'}, {'URL': f'{up}q'}]
 
 
 def test_written_once(tmp_path):

@@ -60,9 +60,19 @@ def test_defaults(here):
         ('--work_dir=w_o_r_k', {'work_dir': 'w_o_r_k'}),
         ('--nprocs 3', {'nprocs': 3}),
         ('--omp-nthreads 2', {'omp_nthreads': 2}),
+        ('--denoise mppca', {'denoise': 'mppca'}),
+        ('--rician', {'rician': True}),
         ('--b0-threshold 5.5', {'b0_threshold': 5.5}),
         ('--no-bias-correction', {'bias_correction': False}),
+        ('--output-resolution 2.5', {'output_resolution': 2.5}),
+        ('--output-resolution native', {}),
+        ('--strength 0.25', {'strength': 0.25}),
         ('--weights w.safetensors', {'weights': 'w.safetensors'}),
+        ('-d qsiprep=raw', {'derivatives': {'qsiprep': 'raw'}}),
+        (
+            '--derivatives qsiprep=raw --qsiprep-compat',
+            {'derivatives': {'qsiprep': 'raw'}, 'qsiprep_compat': True},
+        ),
         ('--dry-run', {'dry_run': True}),
         ('-vv', {'verbose_count': 2}),
     ],
@@ -72,6 +82,8 @@ def test_each_option_matters(here, arguments, changed):
     for name in ('work_dir', 'weights'):
         if name in changed:
             changed[name] = here / changed[name]
+    if 'derivatives' in changed:
+        changed['derivatives'] = {'qsiprep': here / 'raw'}
     expected = Settings(bids_dir=here / 'raw', output_dir=here / 'out', **changed)
     assert parse_args(['raw', 'out', 'participant', *arguments.split()]) == expected
 
@@ -129,6 +141,8 @@ def test_levels_come_in_order(here):
         ('raw out participant --omp-nthreads 1.5', "'1.5'"),
         ('raw out participant --b0-threshold nan', "'nan' is not a b-value"),
         ('raw out participant --b0-threshold -1', '--b0-threshold'),
+        ('raw out participant --output-resolution 0.1', "'0.1' is neither 'native' nor a voxel"),
+        ('raw out participant --strength 1.5', "'1.5' is not a number from 0 to 1"),
         ('raw out participant --participant-label ../01', "'../01' is not a label"),
         ('raw out participant --participant-label', 'expected at least one argument'),
         ('gone out participant', 'gone: no such folder'),
@@ -144,6 +158,19 @@ def test_levels_come_in_order(here):
         ('raw out participant --canonical-resolution nan', "'nan' is not a resolution"),
         ('raw out participant --canonical-resolution 0', "'0' is not a resolution"),
         ('raw out participant --canonical-resolution 3 --weights w.safetensors', 'not usable'),
+        ('raw out participant -d raw', "'raw' is not NAME=PATH"),
+        ('raw out participant -d qsiprep=', 'is not NAME=PATH'),
+        (
+            'raw out participant -d fmriprep=raw',
+            "'fmriprep' is not a dataset that is understood; ",
+        ),
+        ('raw out participant -d fmriprep=raw', 'choose from qsiprep'),
+        ('raw out participant -d qsiprep=gone', 'gone: no such folder'),
+        ('raw out participant -d qsiprep=raw -d qsiprep=raw', 'qsiprep: given twice'),
+        ('raw q/out participant -d qsiprep=q', 'output_dir is inside --derivatives qsiprep'),
+        ('raw q participant -d qsiprep=q', 'output_dir is inside --derivatives qsiprep'),
+        ('raw out participant -d qsiprep=q -w q/w', '--work-dir is inside --derivatives qsiprep'),
+        ('raw out participant --qsiprep-compat', 'Add -d qsiprep=PATH'),
         ('raw out participant --bids-filter-file gone.json', 'gone.json is not there'),
         ('raw out participant --bids-filter-file bold.json', 'no query "dwi"; it has: bold'),
         ('raw out participant --bids-filter-file typo.json', 'filters by sesion; choose from'),
@@ -160,6 +187,7 @@ def test_wrong_usage_is_one_line(here, capsys, arguments, said):
         ('empty', {'dwi': {'run': []}}),
     ):
         (here / f'{name}.json').write_text(json.dumps(query))
+    (here / 'q').mkdir()
     with pytest.raises(SystemExit) as caught:
         parse_args(arguments.split())
     out, err = capsys.readouterr()

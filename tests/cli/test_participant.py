@@ -177,6 +177,17 @@ def test_dry_run(tmp_path, stand_in, capsys):
     assert not (tmp_path / 'out').exists()
 
 
+def test_dry_run_of_preprocessed_series(tmp_path, stand_in, capsys):
+    """Runs are QSIPrep's, with the raw dataset's scanner; the raw runs are not looked at."""
+    root = write_dataset(tmp_path / 'raw', {RUNS[0]: '', 'dwi.json': {'Manufacturer': 'GE'}})
+    series = 'sub-01/dwi/sub-01_space-ACPC_desc-preproc_dwi.nii.gz'
+    qsiprep = write_dataset(tmp_path / 'qsiprep', {series: ''})
+    assert main(command(root, '-d', f'qsiprep={qsiprep}', '--dry-run')) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0][:2] == ['qsiprep:', '1']
+    assert [series, 'GE', 'dwi.bval', 'dwi.bvec', 'bids:raw:dwi.json'] in lines
+
+
 def test_dry_run_opens_no_image(dataset, stand_in):
     """The search is about names: an image is never opened, by us or by pybids."""
     opened = []

@@ -187,6 +187,54 @@ def test_whole_run_is_described(image):
     assert checked.inputs['sub-01/dwi/sub-01_dwi.nii.gz'] == sha256
 
 
+def small(mask):
+    """Be on a coarser grid."""
+    return nb.Nifti1Image(np.ones((12, 12, 6), np.uint8), mask.affine)
+
+
+def shifted(mask):
+    """Be on a grid that is half a millimetre off."""
+    affine = mask.affine.copy()
+    affine[0, 3] += 0.5
+    return nb.Nifti1Image(np.ones(mask.shape[:3], np.uint8), affine)
+
+
+def nothing(mask):
+    """Hold no brain."""
+    return nb.Nifti1Image(np.zeros(mask.shape[:3], np.uint8), mask.affine)
+
+
+def whole(mask):
+    """Be as it should."""
+    return nb.Nifti1Image(np.ones(mask.shape[:3], np.uint8), mask.affine)
+
+
+@pytest.mark.parametrize(
+    ('make', 'said'),
+    [(whole, ''), (small, 'another grid'), (shifted, 'another grid'), (nothing, 'is empty')],
+)
+@pytest.mark.parametrize('damaged', [False, True])
+def test_brain_mask_that_came_with_the_run(image, make, said, damaged):
+    """One that fits is taken; else a note says what is wrong, and the run goes on without."""
+    mask = image.with_name('sub-01_desc-brain_mask.nii.gz')
+    nb.save(make(nb.load(image)), mask)
+    if damaged:
+        wrong_sum(mask)
+    checked = check_run(replace(as_run(image), brain_mask=mask), 50.0)
+    name = 'sub-01/dwi/sub-01_desc-brain_mask.nii.gz'
+    if damaged or said:
+        (note,) = checked.notes
+        assert note.startswith(f'{name}: ')
+        assert ('damaged' if damaged else said) in note
+        assert note.endswith('. A brain mask was computed instead.')
+        assert checked.brain_mask is None
+        assert mask not in checked.sources
+        return
+    assert checked.notes == ()
+    assert checked.brain_mask == checked.sources[-1] == mask
+    assert checked.inputs[name] == hashlib.sha256(mask.read_bytes()).hexdigest()
+
+
 def test_two_gzip_members_and_padding_are_whole(image):
     """Compressors that work in parallel write members; tapes pad with zeros."""
     content = gzip.decompress(image.read_bytes())

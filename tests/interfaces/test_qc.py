@@ -69,7 +69,13 @@ def assemble(*, tissue_share: float = 0.8, no_series: str = '') -> dict:
         )},
         bias_facts=drawn['bias'],
         network_facts=drawn['network'] | {'robust_scale': 412.0},
-        **({} if no_series else {'guarantee': drawn['guarantee']}),
+        **({} if no_series else {
+            'guarantee': drawn['guarantee'],
+            'series_facts': drawn['series'],
+            'noise_facts': {'sigma_volume': 0.0, 'sigma_harmonized': 0.0},
+        }),
+        denoising={'mppca': False, 'rician': True},
+        b0_agreement={'shift_mm': float('nan'), 'difference': float('nan')},
     )  # fmt: skip
     return measure._assemble(
         sigma=float('nan'),
@@ -93,6 +99,9 @@ def test_no_series_has_no_guarantee_and_says_why():
     document = assemble(no_series='the trace image has no gradient table')
     jsonschema.validate(document, SCHEMA)
     assert document['guarantee'] is None
+    assert document['series'] is None
+    assert document['denoising']['sigma_volume'] is None
+    assert document['denoising']['sigma_harmonized'] is None
     assert document['no_series'] == 'the trace image has no gradient table'
 
 
@@ -115,6 +124,8 @@ def test_documents_follow_the_schema(assembled):
         'AcquiredPixel': 2.0,
     }
     assert 'EchoTime' in assembled['sidecar']['missing']
+    assert assembled['b0_agreement'] == {'shift_mm': None, 'difference': None}
+    assert 'No noise could be measured' in assembled['warnings'][-1]
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,14 @@ from bidsharmony.reports.facts import MEASURED_KEYS, MEASURED_POWERS
 from tests.tiny_dataset import SIDECAR
 
 SOURCES = ['bids:raw:sub-01/dwi/sub-01_dwi.nii.gz']
+MADE = {'strength': 1.0, 'noise_gain': 1.0, 'fwhm_mm': {'after': [2.0, 2.0, 3.0]}}
 CANONICAL = {'EchoTime': 0.08, 'RepetitionTime': 10.0, 'MagneticFieldStrength': 3.0, 'BValue': 1e3}
 
 
 @pytest.mark.parametrize(
     'made',
     [
-        sidecars.series_sidecar(SIDECAR, SOURCES),
+        sidecars.series_sidecar(SIDECAR, SOURCES, MADE),
         sidecars.canonical_sidecar(
             SIDECAR, SOURCES, canonical=CANONICAL, fwhm_mm=2.0, profile_mm=4.0, extrapolated=True
         ),
@@ -86,7 +87,7 @@ def test_averaged_slices_are_known_again():
     del made['SliceThickness']
     facts = sidecars.scanner_facts(made, (9, 9, 9), (1.0, 1.0, 2.0), 2)
     assert 'CanonicalSliceProfileFWHM' not in facts.metadata
-    series = sidecars.series_sidecar({'SliceThickness': 2.0}, SOURCES)
+    series = sidecars.series_sidecar({'SliceThickness': 2.0}, SOURCES, MADE)
     assert series['SliceThickness'] == 2.0
     assert 'CanonicalSliceProfileFWHM' not in series
 
@@ -153,7 +154,7 @@ def test_impossible_numbers_count_as_missing(key, value, known):
 def test_values_of_another_kind_are_dropped(key, value):
     """What BIDS would not take, and free text, reach no output."""
     assert sidecars.public_sidecar({key: value}) == {}
-    assert key not in sidecars.series_sidecar({key: value}, SOURCES)
+    assert key not in sidecars.series_sidecar({key: value}, SOURCES, MADE)
     canonical = sidecars.canonical_sidecar(
         {key: value}, SOURCES, canonical=CANONICAL, fwhm_mm=2.0, profile_mm=4.0, extrapolated=False
     )
@@ -235,3 +236,20 @@ def test_the_phase_encode_matrix_covers_its_own_axis(sidecar, pixel):
     sidecar = {'AcquisitionMatrixPE': 60, **sidecar}
     found = sidecars.acquired_pixel(sidecar, (120, 90, 30), (2.0, 2.0, 4.0), 2)
     assert found == pytest.approx(pixel)
+
+
+@pytest.mark.parametrize(('strength', 'echo'), [(1.0, 0.08), (0.5, None), (0.0, None)])
+def test_half_way_no_echo_time_is_claimed(strength, echo):
+    """Only what is canonical all the way holds canonical values; each says how far it went."""
+    made = sidecars.canonical_sidecar(
+        SIDECAR,
+        SOURCES,
+        canonical=CANONICAL,
+        fwhm_mm=2.0,
+        profile_mm=4.0,
+        extrapolated=False,
+        strength=strength,
+    )
+    assert made.get('EchoTime') == echo
+    assert made['AcquiredEchoTime'] == 0.071
+    assert made['HarmonizationStrength'] == strength

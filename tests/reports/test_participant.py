@@ -130,7 +130,8 @@ def test_planted_markup_comes_out_as_text(page_of, tmp_path, payload):
     document['sidecar'] = {'used': {'EchoTime': payload, payload: 1}, 'missing': [payload]}
     document['summary'] = dict.fromkeys(document['summary'], payload)
     document['bias']['note'] = document['network']['weights_sha256'] = payload
-    document['guarantee'] = dict.fromkeys(document['guarantee'], payload)
+    for key in ('guarantee', 'denoising', 'b0_agreement'):
+        document[key] = dict.fromkeys(document[key], payload)
     html = page_of(document, refused=[(payload, payload)])
     assert faults(html, tmp_path) == []
     assert ' '.join(payload.split()) in Page(html).words
@@ -173,6 +174,29 @@ def test_guarantee_is_judged(page_of, guarantee, text):
 def test_methods_state_what_was_done(page_of, bias, text):
     """The paragraph follows the runs."""
     assert text in Page(page_of(replaced('bias', bias))).words
+
+
+@pytest.mark.parametrize(
+    ('mppca', 'rician', 'steps'),
+    [
+        (False, False, ''),
+        (True, False, 'MP-PCA denoising'),
+        (False, True, 'Rician bias correction'),
+        (True, True, 'MP-PCA denoising and Rician bias correction'),
+    ],
+)
+def test_denoising_is_stated(page_of, mppca, rician, steps):
+    """In the promise, which holds from there on, in the measurements and in the methods."""
+    document = qc('01', 'avanto')
+    document['denoising'] |= {'mppca': mppca, 'rician': rician}
+    words = Page(page_of(document)).words
+    assert f'denoising {steps or "none"}' in words
+    assert ('Measured against the series after' in words) is bool(steps)
+    if steps:
+        assert f'Measured against the series after {steps}, which changes it.' in words
+    assert ('denoised first with MP-PCA' in words) is mppca
+    assert ('Rician bias of the magnitudes' in words) is rician
+    assert 'b = 0 volumes apart by 0.31 mm, 3.4 %' in words
 
 
 def test_resolution_and_slices_are_stated(page_of):

@@ -7,41 +7,48 @@ import pytest
 
 from bidsharmony.bids import B0Source
 from bidsharmony.interfaces.inputs import check_run
+from bidsharmony.workflows.denoise import init_denoise_wf, preparation_warnings
 from bidsharmony.workflows.method import Method
 from bidsharmony.workflows.outputs import PRODUCTS, expected_endings, products_of
 from bidsharmony.workflows.participant import init_participant_wf, workflow_name
 from tests import tiny_dataset
 from tests.interfaces.test_inputs import as_run
 
+METHOD = Method(
+    denoise='mppca',
+    rician=True,
+    b0_threshold=40.0,
+    bias_correction=False,
+    canonical_resolution=2.5,
+    output_resolution=3.5,
+    strength=0.5,
+    weights=Path(__file__),
+)
+
 
 @pytest.fixture
 def workflow(tmp_path):
-    """Build the graph of a participant with two runs."""
+    """Build the graph of a participant with two runs, the first of which has volumes enough."""
     root = tiny_dataset.write_dataset(tmp_path / 'raw')
     images = [tiny_dataset.write_run(root, f'sub-01_dir-{label}') for label in ('AP', 'PA')]
-    return graph(tmp_path, root, [as_run(image) for image in images])
+    long, short = (check_run(as_run(image), 50.0) for image in images)
+    return graph(tmp_path, [replace(long, shape=(*long.shape[:3], 33)), short])
 
 
-def graph(tmp_path, root, runs):
+def graph(tmp_path, checked):
     """Build the graph of a participant's runs."""
     return init_participant_wf(
         subject='01',
-        runs=[check_run(run, 50.0) for run in runs],
-        bids_dir=root,
+        runs=checked,
         staging_dir=tmp_path / 'staging',
         work_dir=tmp_path / 'work',
-        method=Method(
-            b0_threshold=40.0,
-            bias_correction=False,
-            canonical_resolution=2.5,
-            weights=Path(__file__),
-        ),
+        method=METHOD,
         threads=2,
     )
 
 
 def test_each_run_has_every_sink(workflow):
-    """Thirteen products and the figures, for each of two runs."""
+    """Fourteen products and the figures, for each of two runs."""
     names = workflow.list_node_names()
     for label in ('AP', 'PA'):
         sinks = [
@@ -60,11 +67,11 @@ def test_without_directions_there_is_no_series(tmp_path, paired):
         trace = tiny_dataset.write_trace(root, 'sub-01_acq-b1000')
         source = B0Source(image, run.bval)
         run = replace(as_run(trace), b0_sources=(source,))
-    workflow = graph(tmp_path, root, [run])
+    workflow = graph(tmp_path, [check_run(run, 50.0)])
     names = workflow.list_node_names()
     sinks = [name for name in names if 'ds_' in name]
-    assert len(sinks) == len(products_of(series=False)) + 1 == len(PRODUCTS) - 2
-    assert not [name for name in names if 'apply_gain' in name]
+    assert len(sinks) == len(products_of(series=False)) + 1 == len(PRODUCTS) - 3
+    assert not [name for name in names if name.endswith('harmonize_wf.series')]
     assert bool([name for name in names if name.endswith('.pair')]) == paired
 
 
@@ -81,10 +88,74 @@ def test_options_reach_their_nodes(workflow):
     network = workflow.get_node(f'{run}.harmonize_wf.network').inputs
     assert network.weights == str(Path(__file__))
     assert network.canonical_resolution == 2.5
+    series = workflow.get_node(f'{run}.harmonize_wf.series').inputs
+    assert series.output_resolution == 3.5
+    assert network.strength == series.strength == 0.5
     assert network.threads == 2
     assert network.slice_axis == 2
     assert network.metadata['EchoTime'] == 0.071
     assert workflow.base_dir.endswith('work')
+
+
+def edges(workflow, source: str, target: str) -> list[tuple[str, str]]:
+    """List which ports of one node lead to which of another, by their names."""
+    nodes = [next(node for node in workflow._graph if node.name == n) for n in (source, target)]
+    return workflow._graph.get_edge_data(*nodes, {'connect': []})['connect']
+
+
+def test_noise_is_taken_out_before_anything_else(workflow):
+    """MP-PCA first, then Rician; network, gain and figures see what comes after."""
+    for label, mppca in (('AP', True), ('PA', False)):
+        run = workflow.get_node(f'sub_01_dir_{label}_wf')
+        denoise = run.get_node('denoise_wf')
+        assert (denoise.get_node('mppca') is not None) is mppca
+        noise_from = 'mppca' if mppca else 'inputnode'
+        assert edges(denoise, noise_from, 'rician')
+        assert edges(denoise, 'rician', 'mean_b0') == [('dwi_file', 'dwi_file')]
+        assert edges(denoise, 'mean_b0', 'outputnode') == [('b0_file', 'b0_file')]
+        assert edges(denoise, noise_from, 'outputnode') == [('noise_file', 'noise_file')]
+        for target in ('trace_weighted', 'bias_wf', 'harmonize_wf', 'measure'):
+            assert edges(run, 'denoise_wf', target)
+            assert not edges(run, 'mean_b0', target) or target == 'measure'
+        steps = {'mppca': mppca, 'rician': True}
+        assert run.get_node('measure').inputs.denoising == steps
+        assert run.get_node('outputs_wf').get_node('describe').inputs.denoising == steps
+        warnings = run.get_node('measure').inputs.run['warnings']
+        assert any('MP-PCA was left out of this run: it has 7' in w for w in warnings) is not mppca
+
+
+def test_without_denoising_the_series_passes():
+    """Nothing is copied, nothing computed."""
+    ports = ['dwi_file', 'b0_file', 'noise_file']
+    workflow = init_denoise_wf(mppca=False, rician=False, b0_ixs=[0])
+    assert workflow.list_node_names() == ['inputnode', 'outputnode']
+    assert sorted(edges(workflow, 'inputnode', 'outputnode')) == [
+        (port, port) for port in sorted(ports)
+    ]
+
+
+@pytest.mark.parametrize(
+    ('name', 'sidecar', 'in_plane', 'denoise', 'words'),
+    [
+        ('sub-01', {}, 1, 'none', ['motion, eddy currents and distortion']),
+        ('sub-01', {}, 1, 'mppca', ['motion, eddy currents and distortion']),
+        ('sub-01', {}, 2, 'mppca', ['motion', 'MP-PCA was run on input that is interpolated']),
+        ('sub-01', {'SkullStripped': False}, 1, 'none', []),
+        ('sub-01_desc-preproc', {}, 1, 'none', []),
+        ('sub-01_desc-preproc', {}, 1, 'mppca', ['MP-PCA was run on input that is interpolated']),
+    ],
+)
+def test_raw_input_is_told_what_it_lacks(tmp_path, name, sidecar, in_plane, denoise, words):
+    """One sentence, unless the input says that it is preprocessed."""
+    image = tiny_dataset.write_run(tiny_dataset.write_dataset(tmp_path / 'raw'), name)
+    run = as_run(image)
+    entities = dict(part.split('-') for part in name.split('_'))
+    run = replace(run, sidecar={**run.sidecar, **sidecar}, entities={**run.entities, **entities})
+    checked = check_run(run, 50.0)
+    checked = replace(checked, shape=(*checked.shape[:3], 33))
+    found = preparation_warnings(checked, replace(METHOD, denoise=denoise), in_plane)
+    assert len(found) == len(words)
+    assert all(word in text for word, text in zip(words, found, strict=True))
 
 
 def test_no_node_knows_private_facts(workflow):

@@ -1,0 +1,172 @@
+"""Carry the gain to the series, on its own grid or a coarser one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
+
+from bidsharmony.interfaces.guarantee import RATIO_LIMIT, measure_diffusion, measure_ratios
+from bidsharmony.interfaces.volumes import (
+    geometry_header,
+    grid_header,
+    iterate_volumes,
+    load_mask,
+    load_volume,
+    save_volume,
+    write_volumes,
+)
+
+
+class _HarmonizeSeriesInput(BaseInterfaceInputSpec):
+    dwi_file = File(exists=True, mandatory=True, desc='4-D series, (I, J, K, N)')
+    bval_file = File(exists=True, mandatory=True, desc='b-values, s/mm2')
+    bvec_file = File(exists=True, mandatory=True, desc='b-vectors')
+    field_file = File(exists=True, mandatory=True, desc='bias field to divide by, (I, J, K)')
+    gain_file = File(exists=True, mandatory=True, desc='gain to multiply by, (I, J, K)')
+    mask_file = File(exists=True, mandatory=True, desc='brain, (I, J, K)')
+    noise_file = File(exists=True, mandatory=True, desc='noise of one volume, (I, J, K)')
+    b0_ixs = traits.List(traits.Int, mandatory=True, desc='positions of the b=0 volumes')
+    slice_axis = traits.Range(0, 2, mandatory=True, desc='axis along which slices were taken')
+    zero_filling = traits.Int(1, usedefault=True, desc='pixels for each acquired one, in plane')
+    strength = traits.Range(0.0, 1.0, 1.0, usedefault=True, desc='exponent of gain over field')
+    output_resolution = traits.Float(desc='voxel of the series that is written, mm')
+    network_facts = traits.Dict(mandatory=True, desc='canonical_fwhm_mm and resolution_mm')
+
+
+class _HarmonizeSeriesOutput(TraitedSpec):
+    dwi_file = File(exists=True, desc='harmonized series, float32, (I, J, K, N)')
+    gain_file = File(exists=True, desc="gain on the grid of that series, (I', J', K')")
+    field_file = File(exists=True, desc="bias field on that grid, (I', J', K')")
+    mask_file = File(exists=True, desc="brain on that grid, (I', J', K')")
+    noise_file = File(exists=True, desc="noise of a volume of that series, (I', J', K')")
+    noise_facts = traits.Dict(desc='sigma_volume, sigma_harmonized: medians in the brain')
+    guarantee = traits.Dict(desc='what became of S_b/S_0, diffusivity, anisotropy and noise')
+    facts = traits.Dict(desc='strength, voxel_mm, fwhm_mm and noise_gain of the series')
+    n_not_finite = traits.Int(desc='voxels of the series that are not finite numbers')
+
+
+class HarmonizeSeries(SimpleInterface):
+    """Multiply every volume by one field, then read the file back and see what it changed.
+
+    With `output_resolution`, one linear operator brings every volume, the maps and the mask to
+    another grid.
+    """
+
+    input_spec = _HarmonizeSeriesInput
+    output_spec = _HarmonizeSeriesOutput
+
+    def _run_interface(self, runtime):
+        from bidsharmony.numerics.gain import apply_gain
+
+        image, folder = nb.load(self.inputs.dwi_file), Path(runtime.cwd)
+        gain = load_volume(self.inputs.gain_file, np.float64)
+        bias = load_volume(self.inputs.field_file, np.float64) ** self.inputs.strength
+        mask = load_mask(self.inputs.mask_file)
+        factor = gain / bias
+        sigma = load_volume(self.inputs.noise_file, np.float64)
+        noise = sigma * factor  # it grows and shrinks as the signal
+        sigma_volume = float(np.median(sigma[mask]))
+        volumes = (apply_gain(v, factor) for v in iterate_volumes(self.inputs.dwi_file))
+        operator = self._operator(image)
+        if operator is None:
+            header = geometry_header(image.header, image.shape)
+        else:
+            affine = _finer_affine(image, operator.shape)
+            header = grid_header(image.header, (*operator.shape, image.shape[3]), affine)
+            volumes = map(operator.apply, volumes)
+            gain, bias = operator.apply(gain), operator.apply(bias)
+            mask, noise = operator.apply(mask) >= 0.5, operator.propagate(noise)
+        out_file = write_volumes(folder / 'dwi.nii.gz', header, volumes)
+        single = geometry_header(header, header.get_data_shape()[:3])
+        self._results['dwi_file'] = out_file
+        self._results['gain_file'] = save_volume(folder / 'gain.nii.gz', gain, single)
+        self._results['field_file'] = save_volume(folder / 'field.nii.gz', bias, single)
+        self._results['mask_file'] = save_volume(folder / 'mask.nii.gz', mask, single)
+        self._results['noise_file'] = save_volume(folder / 'noise.nii.gz', noise, single)
+        self._results['noise_facts'] = {
+            'sigma_volume': sigma_volume,
+            'sigma_harmonized': float(np.median(noise[mask])),
+        }
+        self._measure(out_file, mask, native=operator is None)
+        native = self._native_mm(image)
+        self._results['facts'] = {
+            'strength': float(self.inputs.strength),
+            'voxel_mm': [float(zoom) for zoom in header.get_zooms()[:3]],
+            'fwhm_mm': {
+                'before': native,
+                'after': native if operator is None else list(operator.fwhm_mm),
+            },
+            'noise_gain': 1.0 if operator is None else operator.noise_gain,
+        }
+        return runtime
+
+    def _native_mm(self, image: nb.Nifti1Image) -> list[float]:
+        """Give the scan's resolution along each axis: as measured, else the voxel."""
+        measured = self.inputs.network_facts['resolution_mm']
+        zooms = image.header.get_zooms()[:3]
+        return [float(m if m else zoom) for m, zoom in zip(measured, zooms, strict=True)]
+
+    def _operator(self, image: nb.Nifti1Image):
+        """Design the operator that was asked for; None keeps the grid."""
+        from bidsharmony.numerics.resolution import series_operator
+
+        voxel = self.inputs.output_resolution
+        if not isinstance(voxel, float):
+            return None
+        return series_operator(
+            image.shape[:3],
+            [float(zoom) for zoom in image.header.get_zooms()[:3]],
+            self._native_mm(image),
+            voxel,
+            self.inputs.network_facts['canonical_fwhm_mm'],
+        )
+
+    def _measure(self, out_file: str, mask_after: np.ndarray, *, native: bool) -> None:
+        """Compare the written file with the one that came in."""
+        from bidsharmony.numerics.gradients import parse_bvals, parse_bvecs
+
+        mask, b0_ixs = load_mask(self.inputs.mask_file), list(self.inputs.b0_ixs)
+        bvals = parse_bvals(Path(self.inputs.bval_file).read_text(encoding='utf-8-sig'))
+        bvecs = parse_bvecs(Path(self.inputs.bvec_file).read_text(encoding='utf-8-sig'))
+        if native:
+            ratios, not_finite = measure_ratios(self.inputs.dwi_file, out_file, b0_ixs, mask)
+            if not ratios['max_ratio_change'] < RATIO_LIMIT:
+                raise ValueError(
+                    f'the written series changes S_b/S_0 by {ratios["max_ratio_change"]:.1e}, '
+                    f'more than {RATIO_LIMIT:g}. Report this run to the authors.'
+                )
+        else:
+            ratios = {'max_ratio_change': None, 'n_voxels': 0, 'limit': RATIO_LIMIT}
+            not_finite = sum(
+                int(volume.size - np.isfinite(volume).sum())
+                for volume in iterate_volumes(out_file)
+            )
+        self._results['n_not_finite'] = not_finite
+        self._results['guarantee'] = {
+            **ratios,
+            'diffusion': measure_diffusion(
+                self.inputs.dwi_file,
+                out_file,
+                (mask, mask_after),
+                b0_ixs=b0_ixs,
+                bvals=bvals,
+                bvecs=bvecs,
+                slice_axis=self.inputs.slice_axis,
+                zero_filling=self.inputs.zero_filling,
+            ),
+        }
+
+
+def _finer_affine(image: nb.Nifti1Image, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return the affine of another grid over the same field of view; axes keep their direction."""
+    ratio = np.array(image.shape[:3]) / shape
+    return image.affine @ nb.affines.from_matvec(np.diag(ratio), (ratio - 1) / 2)

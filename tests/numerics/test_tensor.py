@@ -1,0 +1,123 @@
+"""Tensors of known shape are found again; turns are measured in degrees."""
+
+import numpy as np
+import pytest
+
+from bidsharmony.numerics.gain import apply_gain, diffusion_change
+from bidsharmony.numerics.tensor import Tensors, fit_tensors, v1_angles
+
+B = 1000.0
+
+
+@pytest.fixture
+def directions(rng):
+    """Draw 20 unit vectors."""
+    vectors = rng.standard_normal((20, 3))
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def prolate(axes, along, across):
+    """Return tensors (V, 3, 3) with one long axis."""
+    outer = axes[:, :, None] * axes[:, None, :]
+    return across * np.eye(3) + (along - across) * outer
+
+
+def signals(tensors, directions):
+    """Return exp(-b g'Dg), (V, n)."""
+    return np.exp(-B * np.einsum('ni,vij,nj->vn', directions, tensors, directions))
+
+
+@pytest.mark.parametrize('method', ['WLS', 'OLS'])
+def test_known_tensors_are_found(directions, rng, method):
+    """Mean diffusivity, anisotropy and axis, of known eigenvalues."""
+    axes = rng.standard_normal((50, 3))
+    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+    along, across = 1.7e-3, 0.3e-3
+    found = fit_tensors(
+        signals(prolate(axes, along, across), directions), np.full(20, B), directions, method
+    )
+    md = (along + 2 * across) / 3
+    fa = np.sqrt(1.5) * np.linalg.norm(np.array([along, across, across]) - md)
+    fa /= np.linalg.norm([along, across, across])
+    np.testing.assert_allclose(found.md, md, rtol=1e-6)
+    np.testing.assert_allclose(found.fa, fa, rtol=1e-6)
+    np.testing.assert_allclose(np.abs(np.einsum('ij,ij->i', found.v1, axes)), 1, rtol=1e-9)
+
+
+@pytest.mark.parametrize('degrees', [1e-5, 1.0, 60.0, 90.0])
+def test_turns_are_measured(degrees):
+    """Small ones, too, whatever the sign; voxels without a direction are left out."""
+    turn = np.radians(degrees)
+    old = np.array([[1.0, 0, 0], [1.0, 0, 0]])
+    new = np.array([[-np.cos(turn), -np.sin(turn), 0], [0, 1.0, 0]])
+    fa = np.array([0.5, 0.1])
+    md = np.full(2, 1e-3)
+    found = v1_angles(Tensors(md, fa, old), Tensors(md, fa, new))
+    assert found == pytest.approx([degrees], rel=1e-4)
+
+
+def phantom(directions, rng):
+    """Return a noisy series with two b=0 volumes, (8, 8, 4, 22) float32, and its axes."""
+    axes = rng.standard_normal((256, 3))
+    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+    weighted = signals(prolate(axes, 1.7e-3, 0.3e-3), directions)
+    series = np.concatenate([np.ones((256, 2)), weighted], axis=1)
+    series = 400 * rng.uniform(0.5, 2, (256, 1)) * series
+    return np.abs(series + rng.normal(0, 8, series.shape)).reshape(8, 8, 4, 22).astype(np.float32)
+
+
+def test_one_field_changes_no_tensor(directions, rng):
+    """The product with a positive field has the same diffusivity, anisotropy and directions."""
+    series = phantom(directions, rng)
+    gained = apply_gain(series, rng.uniform(1e-3, 5e-3, series.shape[:3]))
+    change = diffusion_change(
+        series.reshape(-1, 22), gained.reshape(-1, 22), 2, np.full(20, B), directions
+    )
+    assert change.method == 'tensor'
+    assert change.n_voxels == 256
+    assert change.md_change < 1e-5
+    assert change.fa_change < 1e-5
+    assert change.v1_degrees < 1e-3
+    assert change.fa[0] == pytest.approx(0.8, abs=0.05)
+
+
+@pytest.mark.parametrize('what', ['one volume', 'one voxel'])
+def test_what_is_changed_is_seen(directions, rng, what):
+    """A volume that fell by 5 %, and a voxel whose two directions were exchanged."""
+    series = phantom(directions, rng).reshape(-1, 22)
+    broken = series.copy()
+    if what == 'one volume':
+        broken[:, 5] *= 0.95
+    else:
+        broken[7, 2:] = series[7, 2:][::-1]
+    change = diffusion_change(series, broken, 2, np.full(20, B), directions)
+    assert change.md_change > 1e-3
+    assert change.fa_change > 1e-3
+    assert change.v1_degrees > 0.1
+
+
+def test_three_directions_give_a_mean_diffusivity_only():
+    """The mean over the directions, as in clinical series; no anisotropy is claimed."""
+    series = 100 * np.exp(-B * np.array([[0, 0.5e-3, 0.7e-3, 0.9e-3]]))
+    change = diffusion_change(series, 3 * series, 1, np.full(3, B), np.eye(3))
+    assert (change.method, change.fa, change.fa_change, change.v1_degrees) == (
+        'geometric',
+        None,
+        None,
+        None,
+    )
+    assert change.md == pytest.approx((0.7e-3, 0.7e-3))
+
+
+def test_other_grids_compare_medians_only(directions, rng):
+    """Voxels without a counterpart are not subtracted from each other."""
+    series = phantom(directions, rng).reshape(-1, 22)
+    change = diffusion_change(series, series[::2], 2, np.full(20, B), directions, paired=False)
+    assert (change.md_change, change.fa_change, change.v1_degrees) == (None, None, None)
+    assert change.md[1] == pytest.approx(change.md[0], rel=0.05)
+
+
+def test_a_mask_without_signal_is_an_error():
+    """There is nothing to compare."""
+    with pytest.raises(ValueError, match='no voxel of the mask'):
+        diffusion_change(np.zeros((4, 4)), np.zeros((4, 4)), 1, np.full(3, B), np.eye(3))
