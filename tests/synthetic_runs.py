@@ -129,6 +129,7 @@ def qc(
         },
         'input': {
             'image': f'bids:raw:sub-{subject}/dwi/{stem}_dwi.nii.gz',
+            'b0_image': None,
             'shape': [112, 112, 60, 33],
             'zooms': [2.0, 2.0, 2.2],
             'orientation': 'LAS',
@@ -137,6 +138,7 @@ def qc(
             'n_b0': 3,
             'shells': [{'b': 1000.0, 'n': 30}],
         },
+        'no_series': '',
         'sidecar': {
             'used': {
                 'MagneticFieldStrength': field,
@@ -157,6 +159,8 @@ def qc(
             'noise_sigma': 412.0 * noise,
             'snr_b0': float(f'{1 / noise:.6g}'),
             'mask_volume_ml': 1312.4,
+            'tissue_share': 0.81,
+            'fluid_share': 0.15,
         },
         'b0_agreement': {'shift_mm': 0.31, 'difference': 0.034},
         'denoising': {

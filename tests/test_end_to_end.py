@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import nibabel as nb
 import numpy as np
 import pytest
 
+from bidsharmony.interfaces.inputs import NO_DIRECTIONS, NO_GRADIENTS
 from bidsharmony.workflows.outputs import expected_endings
 from tests import tiny_dataset
 
@@ -192,6 +194,82 @@ def test_validator_finds_no_error(finished):
     )
     issues = json.loads(result.stdout)['issues']['issues']
     assert [issue for issue in issues if issue.get('severity') == 'error'] == []
+
+
+@pytest.fixture(scope='module')
+def clinical(tmp_path_factory):
+    """Run the command once on trace images without directions: in one file, in two, elsewhere."""
+    folder = tmp_path_factory.mktemp('clinical')
+    raw = tiny_dataset.write_dataset(folder / 'raw')
+    weights = tiny_dataset.write_weights(folder / 'w.safetensors')
+    tiny_dataset.drop_directions(tiny_dataset.write_run(raw, 'sub-01'))
+    tiny_dataset.keep_b0(tiny_dataset.write_run(raw, 'sub-02_acq-b0'))
+    tiny_dataset.write_trace(raw, 'sub-02_acq-b1000')
+    tiny_dataset.write_trace(raw, 'sub-02_acq-moved', shift=5.0)
+    call = (raw, folder / 'out', 'participant', '--weights', weights)
+    return bidsharmony(*call, '-v'), folder / 'out', call
+
+
+def test_trace_images_without_directions_make_no_series(clinical):
+    """Every other file is there, and nobody failed."""
+    done, out, _ = clinical
+    assert done.returncode == 0, done.stderr
+    endings = expected_endings(series=False)
+    for subject, stem in (('sub-01', 'sub-01'), ('sub-02', 'sub-02_acq-b1000')):
+        names = {path.name for path in (out / subject / 'dwi').iterdir()}
+        assert names == {stem + ending for ending in endings}
+        assert not [name for name in names if 'harmonized_dwi.' in name]
+
+
+@pytest.mark.parametrize(
+    ('subject', 'stem', 'reason'),
+    [
+        ('sub-01', 'sub-01', NO_DIRECTIONS),
+        ('sub-02', 'sub-02_acq-b1000', NO_GRADIENTS),
+    ],
+)
+def test_the_page_and_the_qc_say_that_there_is_no_series(clinical, subject, stem, reason):
+    """And why; the figures follow the schema."""
+    _, out, _ = clinical
+    page = (out / f'{subject}.html').read_text()
+    assert 'No series was made.' in page
+    assert f'{reason[0].upper()}{reason[1:]}.' in page
+    assert 'Diffusion contrast' not in page
+    qc = json.loads((out / subject / 'dwi' / f'{stem}_desc-harmonized_qc.json').read_text())
+    schema = json.loads((ROOT / 'bidsharmony' / 'data' / 'qc.schema.json').read_text())
+    jsonschema.validate(qc, schema)
+    assert qc['guarantee'] is None
+    assert qc['series'] is None
+    assert qc['no_series'] == reason
+
+
+def test_a_pair_is_that_of_its_two_files(clinical):
+    """The ADC is the planted one, the sources are both files, the moved one says what is wrong."""
+    done, out, _ = clinical
+    stem = out / 'sub-02' / 'dwi' / 'sub-02_acq-b1000'
+    qc = json.loads(Path(f'{stem}_desc-harmonized_qc.json').read_text())
+    assert qc['adc']['before_median'] == pytest.approx(tiny_dataset.ADC, rel=0.01)
+    assert qc['input']['b0_image'] == 'bids:raw:sub-02/dwi/sub-02_acq-b0_dwi.nii.gz'
+    assert qc['input']['shape'] == [*tiny_dataset.SHAPE, 2]
+    sources = json.loads(Path(f'{stem}_desc-harmonized_trace.json').read_text())['Sources']
+    assert sources == [
+        f'bids:raw:sub-02/dwi/sub-02_acq-{end}'
+        for end in ('b1000_trace.nii.gz', 'b0_dwi.nii.gz', 'b0_dwi.bval')
+    ]
+    page = (out / 'sub-02.html').read_text()
+    for said in ('sub-02_acq-b0_dwi.nii.gz lies up to 5.0 mm away', 'it holds b=0'):
+        assert said in page
+    assert '2 done, 0 refused, 0 failed, 2 skipped' in done.stdout
+
+
+def test_second_call_on_trace_images_runs_nothing(clinical):
+    """What was skipped or paired is judged the same again."""
+    _, out, call = clinical
+    first = tree(out)
+    again = bidsharmony(*call)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count('unchanged') == 2
+    assert tree(out) == first
 
 
 def test_noise_is_taken_out_first_and_the_promise_holds_from_there(tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bidsharmony.bids import Collection, DwiRun, Refused, Scanner
+from bidsharmony.bids import B0Source, Collection, DwiRun, Refused, Scanner
 from bidsharmony.network.weights import WeightsError
 from bidsharmony.settings import Settings
 from bidsharmony.supervise import child, compat, finish, marker, pool
@@ -26,6 +26,7 @@ from bidsharmony.supervise.child import (
     work_folder,
 )
 from bidsharmony.supervise.records import Job, Outcome
+from tests import tiny_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -366,6 +367,26 @@ def test_page_tells_failed_from_refused_and_nothing_twice(tmp_path, monkeypatch)
     assert told == {'skipped': [skipped[1]], 'refused': [('b', 'why')], 'failed': [('c', 'why')]}
     found = marker.read_marker(marker.marker_path(tmp_path, 'sub-01'))
     assert found['skipped'] == [list(skipped[1])]
+
+
+def test_trace_image_that_lost_its_b0_is_skipped_and_leaves_nothing(tmp_path, monkeypatch):
+    """What was made of it earlier goes; the reason goes to the page, not to the failures."""
+    raw = tiny_dataset.write_dataset(tmp_path / 'raw')
+    trace = tiny_dataset.write_trace(raw, 'sub-01')
+    far = tiny_dataset.write_trace(raw, 'sub-01_acq-far', suffix='dwi', shift=9.0)
+    bval = far.with_name('sub-01_acq-far_dwi.bval')
+    bval.write_text('0')
+    sources = (B0Source(far, bval),)
+    run = DwiRun(trace, None, None, {}, (), {'subject': '01'}, Scanner(), sources)
+    (tmp_path / 'out').mkdir()
+    outputs = marked(tmp_path / 'out')['outputs']
+    settings = Settings(bids_dir=raw, output_dir=tmp_path / 'out')
+    monkeypatch.setattr(child, 'result_options', lambda job: {'x': 1})
+    (outcome,) = child.work(Job('sub-01', (run,), (), (), settings, '1'))
+    assert (outcome.run, outcome.status) == ('sub-01/dwi/sub-01_trace.nii.gz', 'skipped')
+    assert 'sub-01_acq-far_dwi.nii.gz lies up to 9.0 mm away' in outcome.reason
+    assert not [name for name in outputs if (tmp_path / 'out' / name).exists()]
+    assert not marker.marker_path(tmp_path / 'out', 'sub-01').exists()
 
 
 def test_promote_follows_no_link_out(tmp_path):

@@ -25,6 +25,9 @@ DIRECTIONS = np.array(
     [[1, 1, 0], [1, -1, 0], [1, 0, 1], [1, 0, -1], [0, 1, 1], [0, 1, -1]]
 ) / np.sqrt(2)
 
+ADC = 0.8e-3 * (1 + 0.1 * DIRECTIONS[:, 0].mean())
+"""Mean diffusivity of the simulated head (mm2/s)."""
+
 
 def head(seed: int = 0) -> np.ndarray:
     """Simulate b=0 and six directions of an ellipsoid with a core, (I, J, K, 7) int16."""
@@ -89,6 +92,60 @@ def write_run(
         text = '\n'.join(' '.join(f'{value:.6f}' for value in row) for row in rows)
         (folder / f'{stem}_dwi.bvec').write_text(text + '\n')
     return path
+
+
+def write_trace(
+    root: Path,
+    stem: str,
+    *,
+    seed: int = 0,
+    suffix: str = 'trace',
+    sidecar: dict | None = None,
+    shift: float = 0.0,
+) -> Path:
+    """Write the trace image that a scanner makes of a head: 3-D, and no gradient file.
+
+    Its ADC is that of ``head``, `ADC` and in the core twice as much, at b=1000; ``shift`` moves it
+    along the slices, mm.
+
+    Returns
+    -------
+    Path
+        the image
+    """
+    folder = root / stem.split('_')[0] / 'dwi'
+    folder.mkdir(parents=True, exist_ok=True)
+    series = head(seed).astype(float)
+    trace = np.exp(np.log(np.maximum(series[..., 1:], 1)).mean(axis=-1))
+    place = affine()
+    place[2, 3] += shift
+    path = folder / f'{stem}_{suffix}.nii.gz'
+    nb.save(nb.Nifti1Image(trace.astype(np.float32), place), path)
+    content = SIDECAR | {'DiffusionBValue': 1000} if sidecar is None else sidecar
+    (folder / f'{stem}_{suffix}.json').write_text(json.dumps(content))
+    return path
+
+
+def keep_b0(image: Path) -> Path:
+    """Leave of a written run what a b=0 image has: one volume, its b-value, no b-vectors."""
+    whole = nb.load(image)
+    first = nb.Nifti1Image(np.asarray(whole.dataobj[..., 0]), None, whole.header)
+    nb.save(first, image)
+    stem = image.name.removesuffix('.nii.gz')
+    image.with_name(f'{stem}.bval').write_text('0\n')
+    image.with_name(f'{stem}.bvec').unlink()
+    return image
+
+
+def drop_directions(image: Path) -> Path:
+    """Leave of a written run its b=0 and one volume at b=1000 that has no direction."""
+    whole = nb.load(image)
+    pair = nb.Nifti1Image(np.asarray(whole.dataobj[..., :2]), None, whole.header)
+    nb.save(pair, image)
+    stem = image.name.removesuffix('.nii.gz')
+    image.with_name(f'{stem}.bval').write_text('0 1000\n')
+    image.with_name(f'{stem}.bvec').write_text('0 0\n0 0\n0 0\n')
+    return image
 
 
 def write_qsiprep(root: Path, subject: str = 'sub-01') -> Path:

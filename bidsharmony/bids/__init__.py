@@ -8,6 +8,7 @@ from bidsharmony.bids.description import (
 )
 from bidsharmony.bids.qsiprep import QSIPREP, collect_qsiprep
 from bidsharmony.bids.records import (
+    B0Source,
     BIDSError,
     Collection,
     DwiRun,
@@ -20,6 +21,7 @@ from bidsharmony.bids.scanner import Scanner, scanner_identity
 __all__ = [
     'COMPAT',
     'QSIPREP',
+    'B0Source',
     'BIDSError',
     'Collection',
     'DwiRun',

@@ -10,8 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bidsharmony.bids.names import LABEL, Name, output_stem, parse_name, why_not_selected
+from bidsharmony.bids.names import (
+    LABEL,
+    Name,
+    output_stem,
+    parse_name,
+    same_label,
+    why_not_selected,
+)
 from bidsharmony.bids.records import (
+    B0Source,
     BIDSError,
     Collection,
     DwiRun,
@@ -20,7 +28,8 @@ from bidsharmony.bids.records import (
     relative_path,
 )
 from bidsharmony.bids.scanner import scanner_identity
-from bidsharmony.bids.sidecar import Inheritance, read_json, why_unusable
+from bidsharmony.bids.sidecar import LARGEST_JSON, Inheritance, read_json, why_unusable
+from bidsharmony.numerics.gradients import B0_THRESHOLD, GradientError, are_all_b0, parse_bvals
 
 LOGGER = logging.getLogger(__name__)
 
@@ -33,12 +42,13 @@ NO_RUNS = {
     'colFA': 'a colour-coded anisotropy map, computed from a series',
     'expADC': 'an exponential-ADC map, computed from a series',
     'S0map': 'a map of the signal at b=0, computed from a series',
-    'trace': 'a trace image without gradient table; only series with one are harmonized',
     'sbref': 'a single-band reference, not a series',
     'dwiref': 'a reference image, not a series',
     'mask': 'a mask, not a series',
 }
 """Suffixes that live in ``dwi/`` and are no runs."""
+
+ONLY_B0 = 'it holds b=0 and no diffusion weighting; it serves a trace image at most'
 
 NOT_INDEXED = re.compile(r'^/(?!(dwi|ses-[^/]+|ses-[^/]+/dwi)(/[^/]*)?$)|[^\x20-\x7e]')
 """Paths inside a participant's folder that pybids need not see: those that cannot hold a run
@@ -93,11 +103,16 @@ def collect_dwi(
     session_id: Iterable[str] = (),
     run_id: Iterable[str] = (),
     filters: Mapping[str, Any] | None = None,
+    b0_threshold: float = B0_THRESHOLD,
 ) -> Collection:
     """Find the diffusion runs of a dataset, one participant at a time.
 
     pybids indexes the files of each participant; names, links, inheritance and sidecars are
     checked here, so that what is wrong with one run never stops another. No image is opened.
+
+    A trace image without gradients is a run of its own if its session has a b=0 image, or a
+    series, to pair it with; unless a run of the same entities, but for ``rec-``, covers it: that
+    one makes its own trace image, and one acquisition is harmonized once.
 
     Parameters
     ----------
@@ -107,6 +122,8 @@ def collect_dwi(
         labels to keep; empty keeps all
     filters : mapping, optional
         entity to value, list of values, None (absent) or ``'*'`` (any)
+    b0_threshold : s/mm2
+        b-values up to this one count as b=0
 
     Returns
     -------
@@ -119,7 +136,14 @@ def collect_dwi(
         if this is no dataset, or a participant, session or run asked for is not in it
     """
     root = check_dataset(bids_dir)
-    search = Search(root, tuple(session_id), tuple(run_id), dict(filters or {}), Inheritance(root))
+    search = Search(
+        root,
+        tuple(session_id),
+        tuple(run_id),
+        dict(filters or {}),
+        b0_threshold,
+        Inheritance(root),
+    )
     return search.find(participant_label)
 
 
@@ -137,6 +161,7 @@ class Search:
     session_id: tuple[str, ...]
     run_id: tuple[str, ...]
     filters: dict[str, Any]
+    b0_threshold: float
     inheritance: Inheritance
     runs: list[DwiRun] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
@@ -176,6 +201,7 @@ class Search:
             self.refused.append(Refused(folder / 'dwi', f'{error.strerror}. Check its rights'))
             return
         stems = Counter(image.name.split('.')[0] for image in images)
+        first, traces = len(self.runs), []
         for image in images:
             try:
                 name = _check_name(image)
@@ -184,12 +210,24 @@ class Search:
                     continue
                 if stems[image.name.split('.')[0]] > 1:
                     raise BIDSError('it is there both as .nii and as .nii.gz. Keep one')
+                if _is_trace(name):
+                    traces.append((image, name))
+                    continue
                 run = self.run(image, name)
             except BIDSError as error:
                 if 'dwi' in image.name.lower():
                     self.refused.append(Refused(image, f'{error}.'))
                 else:
                     self.skipped.append(Skipped(image, f'not a run; {error}'))
+                continue
+            if run is not None:
+                self.runs.append(run)
+        series = self.runs[first:]
+        for image, name in traces:
+            try:
+                run = self._trace(image, name, series, images)
+            except BIDSError as error:
+                self.refused.append(Refused(image, f'{error}.'))
                 continue
             if run is not None:
                 self.runs.append(run)
@@ -218,7 +256,7 @@ class Search:
 
     def no_run(self, name: Name) -> str:
         """Say why a well-named image is not taken for a run; '' if it is."""
-        if name.suffix != 'dwi':
+        if name.suffix not in ('dwi', 'trace'):
             return NO_RUNS.get(name.suffix, f'its suffix {name.suffix} is not that of a series')
         for key, labels in self.seen.items():
             labels.update({name.entities[key]} if key in name.entities else ())
@@ -237,8 +275,8 @@ class Search:
             raise BIDSError(f'it {reason}')
         bval = self.inheritance.nearest(image, name, '.bval')
         bvec = self.inheritance.nearest(image, name, '.bvec')
-        if bval is None and bvec is None and _is_trace(name):
-            self.skipped.append(Skipped(image, NO_RUNS['trace']))
+        if bval is not None and self._holds_only_b0(bval):
+            self.skipped.append(Skipped(image, ONLY_B0))
             return None
         missing = [ext for ext, path in (('.bval', bval), ('.bvec', bvec)) if path is None]
         if missing:
@@ -246,17 +284,97 @@ class Search:
                 f'no {" and no ".join(missing)} file applies to it. '
                 'Add it beside the image or in a folder above'
             )
-        sidecar, files = self.inheritance.merged(image, name)
+        return self.described(image, name, bval=bval, bvec=bvec)
+
+    def described(self, image: Path, name: Name, **files: Any) -> DwiRun:
+        """Make the record of a run, with the sidecar that it inherits."""
+        sidecar, sidecar_files = self.inheritance.merged(image, name)
         LOGGER.debug('%s: found.', relative_path(image))
         return DwiRun(
             image=image,
-            bval=bval,
-            bvec=bvec,
             sidecar=sidecar,
-            sidecar_files=files,
+            sidecar_files=sidecar_files,
             entities=name.entities,
             scanner=scanner_identity(sidecar),
+            **files,
         )
+
+    def _trace(
+        self, image: Path, name: Name, runs: list[DwiRun], images: list[Path]
+    ) -> DwiRun | None:
+        """Complete a trace image with its gradients or with its b=0; None if it is skipped."""
+        for run in runs:
+            if _acquisition(run.entities) == _acquisition(name.entities):
+                reason = f'a trace image; {run.image.name} of the same acquisition covers it'
+                self.skipped.append(Skipped(image, reason))
+                return None
+        if any(self._gradients(image, name, end, images) for end in ('.bval', '.bvec')):
+            return self.run(image, name)
+        if reason := why_unusable(image, self.root):
+            raise BIDSError(f'it {reason}')
+        if sources := self._b0_sources(name, images):
+            return self.described(image, name, bval=None, bvec=None, b0_sources=sources)
+        reason = (
+            'a trace image without gradient table, and its session has no b=0 to pair it with '
+            '(a _dwi image with a .bval file)'
+        )
+        self.skipped.append(Skipped(image, reason))
+        return None
+
+    def _gradients(self, image: Path, name: Name, ending: str, images: list[Path]) -> Path | None:
+        """Give the gradient file that holds for an image, or None.
+
+        By inheritance ``sub-01_dwi.bval`` applies to ``sub-01_rec-TRACE_dwi.nii.gz`` too. But it
+        is that of ``sub-01_dwi.nii.gz``, where there is one, and not of its trace image.
+        """
+        path = self.inheritance.nearest(image, name, ending)
+        if path is None or not _is_trace(name):
+            return path
+        others = {other.name.split('.')[0] for other in images} - {image.name.split('.')[0]}
+        return None if path.name.split('.')[0] in others else path
+
+    def _b0_sources(self, trace: Name, images: list[Path]) -> tuple[B0Source, ...]:
+        """List what may hold the b=0 of a trace image; the most similar name comes first.
+
+        Whether an image was selected does not matter here, and what is wrong with one is said
+        where it is a run itself.
+        """
+        found = []
+        for image in images:
+            try:
+                name = _check_name(image)
+                if (
+                    name.suffix != 'dwi'
+                    or name.entities.get('session') != trace.entities.get('session')
+                    or name.entities.get('part', 'mag') != 'mag'
+                    or name.entities.get('desc') == 'harmonized'
+                    or why_unusable(image, self.root)
+                ):
+                    continue
+                bval = self._gradients(image, name, '.bval', images)
+                if bval is None:
+                    continue
+                sidecar, files = self.inheritance.merged(image, name)
+            except BIDSError as error:
+                LOGGER.debug('%s: no source of a b=0: %s.', relative_path(image), error)
+                continue
+            differing = [
+                not same_label(key, name.entities.get(key, ''), trace.entities.get(key, ''))
+                for key in ('acquisition', 'run', 'direction')
+            ]
+            rank = (*differing, not self._holds_only_b0(bval), relative_path(image))
+            found.append((rank, B0Source(image, bval, sidecar, files)))
+        return tuple(source for _, source in sorted(found, key=lambda pair: pair[0]))
+
+    def _holds_only_b0(self, bval: Path) -> bool:
+        """Tell the b-values of a b=0 image; a file that cannot be read is judged with its run."""
+        try:
+            if bval.stat().st_size > LARGEST_JSON:
+                return False
+            bvals = parse_bvals(bval.read_text(encoding='utf-8-sig'))
+        except (OSError, UnicodeDecodeError, GradientError):
+            return False
+        return are_all_b0(bvals, b0_threshold=self.b0_threshold)
 
     def collection(self) -> Collection:
         """Hand on what was found, sorted by path."""
@@ -265,7 +383,12 @@ class Search:
 
 
 def _is_trace(name: Name) -> bool:
-    return 'trace' in name.entities.get('reconstruction', '').lower()
+    return name.suffix == 'trace' or 'trace' in name.entities.get('reconstruction', '').lower()
+
+
+def _acquisition(entities: Mapping[str, str]) -> dict[str, str]:
+    """Give what names an acquisition, however it was reconstructed or preprocessed."""
+    return {k: label for k, label in entities.items() if k not in ('reconstruction', 'desc')}
 
 
 def _check_name(image: Path) -> Name:

@@ -30,7 +30,7 @@ ENTITIES = (
 LABEL = re.compile(r'[A-Za-z0-9]+')
 """What a label may hold (not the ``+`` of BIDS 1.10: labels become names of pages and graphs)."""
 
-_ENDING = re.compile(rf'(_desc-{LABEL.pattern})?_dwi$')
+_ENDING = re.compile(rf'(_desc-{LABEL.pattern})?_(dwi|trace)$')
 
 INDICES = {'run', 'echo', 'chunk'}
 """Entities that are numbers: ``run-1`` and ``run-01`` are the same."""
@@ -91,6 +91,8 @@ def output_stem(image: Path) -> str:
     --------
     >>> output_stem(Path('sub-01/dwi/sub-01_space-ACPC_desc-preproc_dwi.nii.gz'))
     'sub-01_space-ACPC'
+    >>> output_stem(Path('sub-01/dwi/sub-01_acq-b1000_trace.nii.gz'))
+    'sub-01_acq-b1000'
     """
     return _ENDING.sub('', image.name.split('.')[0])
 

@@ -27,6 +27,7 @@ from bidsharmony.bids.sidecar import (
     read_json,
     why_unusable,
 )
+from bidsharmony.numerics.gradients import B0_THRESHOLD
 
 QSIPREP = 'qsiprep'
 """How BIDS URIs call QSIPrep's derivatives."""
@@ -63,6 +64,7 @@ def collect_qsiprep(
     session_id: Iterable[str] = (),
     run_id: Iterable[str] = (),
     filters: Mapping[str, Any] | None = None,
+    b0_threshold: float = B0_THRESHOLD,
 ) -> Collection:
     """Find the series that QSIPrep preprocessed, each with the facts of its raw sidecar.
 
@@ -70,7 +72,7 @@ def collect_qsiprep(
     ----------
     qsiprep_dir, bids_dir : Path
         QSIPrep's derivatives, and the raw dataset they were made from
-    participant_label, session_id, run_id, filters
+    participant_label, session_id, run_id, filters, b0_threshold
         as in ``collect_dwi``
 
     Returns
@@ -88,6 +90,7 @@ def collect_qsiprep(
         tuple(session_id),
         tuple(run_id),
         dict(filters or {}),
+        b0_threshold,
         Inheritance(check_dataset(qsiprep_dir)),
         raw=check_dataset(bids_dir),
     )
@@ -158,15 +161,13 @@ class _QSIPrepSearch(Search):
 
     def no_run(self, name: Name) -> str:
         """Say why a well-named image is not taken for a run; '' if it is."""
-        if name.suffix == 'dwi' and not is_subset(PREPROCESSED, name.entities):
+        if name.suffix in ('dwi', 'trace') and not is_subset(PREPROCESSED, name.entities):
             return 'not a series that QSIPrep has finished, which is space-ACPC_desc-preproc'
         return super().no_run(name)
 
-    def run(self, image: Path, name: Name) -> DwiRun | None:
+    def described(self, image: Path, name: Name, **files: Any) -> DwiRun:
         """Complete a run with the brain mask beside it and with the facts of its raw sidecar."""
-        run = super().run(image, name)
-        if run is None:
-            return None
+        run = super().described(image, name, **files)
         linked = [('raw', self.raw)]
         mask = image.with_name(
             re.sub(r'preproc_dwi\.nii(\.gz)?$', 'brain_mask.nii.gz', image.name)
@@ -174,7 +175,7 @@ class _QSIPrepSearch(Search):
         reason = why_unusable(mask, self.root) if os.path.lexists(mask) else 'is not there'
         notes = [f'The brain mask of QSIPrep {reason}. One was computed.'] if reason else []
         table = image.with_name(image.name.split('.')[0] + '.b')
-        sidecars, files, images = [], [], []
+        sidecars, inherited, images = [], [], []
         for dataset, root, source in self._sources(image, name, run.sidecar):
             inheritance = self._inheritances.setdefault(root, Inheritance(root))
             try:
@@ -183,7 +184,8 @@ class _QSIPrepSearch(Search):
                 notes.append(f'The sidecar of {source.name} was not used: {error}.')
                 continue
             sidecars.append(found)
-            files += [path for path in of_it if path not in (*files, *run.sidecar_files)]
+            known = (*inherited, *run.sidecar_files)
+            inherited += [path for path in of_it if path not in known]
             linked += [(dataset, root)] if (dataset, root) not in linked else []
             images.append(source)
         sidecar, recovered, contradictory = recover(run.sidecar, sidecars)
@@ -192,7 +194,7 @@ class _QSIPrepSearch(Search):
             dataset=QSIPREP,
             linked=tuple(linked),
             sidecar=sidecar,
-            sidecar_files=(*run.sidecar_files, *files),
+            sidecar_files=(*run.sidecar_files, *inherited),
             scanner=scanner_identity(sidecar),
             brain_mask=None if reason else mask,
             mrtrix_table=None if why_unusable(table, self.root) else table,

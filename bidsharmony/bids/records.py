@@ -15,13 +15,30 @@ class BIDSError(ValueError):
 
 
 @dataclass(frozen=True)
+class B0Source:
+    """Name an image whose b=0 volumes may go with a trace image, and its b-values."""
+
+    image: Path
+    bval: Path
+    sidecar: dict[str, Any] = field(default_factory=dict, hash=False)
+    sidecar_files: tuple[Path, ...] = ()
+
+    @property
+    def relative(self) -> str:
+        """Give the posix path of the image inside its dataset."""
+        return relative_path(self.image)
+
+
+@dataclass(frozen=True)
 class DwiRun:
     """Hold one diffusion run: absolute paths, and the sidecar merged by inheritance.
 
     ``entities`` has pybids' long names (``subject``, ``session``, ``direction`` ...) in the
-    order of the file name. ``dataset`` is how BIDS URIs call the dataset of the image, ``linked``
-    lists other datasets that it takes files from, ``brain_mask`` and ``mrtrix_table`` (gradients
-    in scanner coordinates) came with the image, and ``notes`` are sentences for the report.
+    order of the file name. A trace image without gradients has no ``bval`` and no ``bvec``, but
+    ``b0_sources``: where its b=0 may be, likeliest first. ``dataset`` is how BIDS URIs call the
+    dataset of the image, ``linked`` lists other datasets that it takes files from, ``brain_mask``
+    and ``mrtrix_table`` (gradients in scanner coordinates) came with the image, and ``notes`` are
+    sentences for the report.
 
     Examples
     --------
@@ -41,6 +58,7 @@ class DwiRun:
     sidecar_files: tuple[Path, ...]
     entities: dict[str, str] = field(hash=False)
     scanner: Scanner
+    b0_sources: tuple[B0Source, ...] = ()
     dataset: str = 'raw'
     linked: tuple[tuple[str, Path], ...] = ()
     brain_mask: Path | None = None

@@ -120,7 +120,10 @@ def _row(run: DwiRun) -> tuple[str, ...]:
         return run.locate(path)
 
     sidecars = ' + '.join(where(path) for path in run.sidecar_files) or 'none'
-    return run.relative, run.scanner.label, where(run.bval), where(run.bvec), sidecars
+    bval = (
+        f'{plural(len(run.b0_sources), "b=0 image")} to try' if run.b0_sources else where(run.bval)
+    )
+    return run.relative, run.scanner.label, bval, where(run.bvec), sidecars
 
 
 def _scanners(runs: Sequence[DwiRun]) -> str:

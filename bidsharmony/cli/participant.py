@@ -107,6 +107,7 @@ def _run(settings: Settings) -> int:
             session_id=settings.session_id,
             run_id=settings.run_id,
             filters=settings.bids_filters,
+            b0_threshold=settings.b0_threshold,
         )
         if settings.dry_run and collection.participants:
             say(dry_run(collection, searched))

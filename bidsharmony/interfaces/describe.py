@@ -23,7 +23,9 @@ class _DescribeOutputsInput(BaseInterfaceInputSpec):
     denoising = traits.Dict(mandatory=True, desc='mppca, rician: whether they were done')
     trace_facts = traits.Dict(mandatory=True, desc='how the trace image was made')
     network_facts = traits.Dict(mandatory=True, desc='what the canonical images are')
-    series_facts = traits.Dict(mandatory=True, desc='strength, voxel_mm, fwhm_mm, noise_gain')
+    series_facts = traits.Dict(
+        desc='of the series, where one is made: strength, voxel_mm, fwhm_mm, noise_gain'
+    )
 
 
 class _DescribeOutputsOutput(TraitedSpec):
@@ -57,11 +59,12 @@ class DescribeOutputs(SimpleInterface):
             'strength': network['strength'],
         }
         denoised = sidecars.denoising_sidecar(**self.inputs.denoising)
-        self._results['series'] = {
-            **sidecars.series_sidecar(sidecar, sources, self.inputs.series_facts),
-            **denoised,
-        }
-        self._results['noise'] = sidecars.noise_sidecar(sources, **self.inputs.denoising)
+        if isdefined(self.inputs.series_facts):
+            self._results['series'] = {
+                **sidecars.series_sidecar(sidecar, sources, self.inputs.series_facts),
+                **denoised,
+            }
+            self._results['noise'] = sidecars.noise_sidecar(sources, **self.inputs.denoising)
         self._results['canonical'] = sidecars.canonical_sidecar(sidecar, sources, **facts)
         self._results['adc'] = sidecars.canonical_sidecar(
             sidecar, sources, **facts, units='mm^2/s'

@@ -13,16 +13,20 @@ from typing import BinaryIO
 import nibabel as nb
 import numpy as np
 
-from bidsharmony.bids import DwiRun
+from bidsharmony.bids import B0Source, DwiRun
+from bidsharmony.bids.sidecar import PLAUSIBLE, number
+from bidsharmony.interfaces.sidecars import stated_b_value
 from bidsharmony.interfaces.volumes import load_mask
 from bidsharmony.numerics.gradients import (
+    B_CANONICAL,
+    B_LARGEST_MAXIMUM,
     GradientError,
     check_gradients,
     parse_bvals,
     parse_bvecs,
     shells,
 )
-from bidsharmony.numerics.grids import slice_axis
+from bidsharmony.numerics.grids import grid_distance, slice_axis
 
 MAX_SERIES_BYTES = 64 * 1024**3
 """More than any scanner makes in one series; a header that claims it is wrong or hostile."""
@@ -33,8 +37,18 @@ MAX_TEXT_BYTES = 4 * 1024**2
 ZOOM_TOLERANCE = 0.01
 """Relative difference of header zooms and affine that rounding explains."""
 
-GRID_TOLERANCE = 1e-3
-"""Difference of two affines (mm) that rounding explains."""
+PAIR_TOLERANCE = 0.1
+"""Corners of a trace image and of its b=0 are nearer than this: headers are rounded (mm)."""
+
+MASK_TOLERANCE = 1e-3
+"""Difference of the affines (mm) of a mask and its series that rounding explains."""
+
+ECHO_TOLERANCE = 0.001
+"""Echo times that differ by more leave their T2 weighting in an ADC (s)."""
+
+NO_DIRECTIONS = 'the diffusion-weighted volumes have no direction: there is no gradient table'
+
+NO_GRADIENTS = 'the trace image has no gradient table'
 
 _CHUNK = 1024**2
 _GZIP = 31  # zlib's window bits for a gzip member with its header and sums
@@ -57,6 +71,23 @@ class InputError(ValueError):
         super().__init__(f'{file}: {self.reason}')
 
 
+class SkippedRunError(ValueError):
+    """Say why a trace image cannot be used, although nothing is wrong with its own file."""
+
+
+@dataclass(frozen=True)
+class Partner:
+    """Name the image that lends its b=0 volumes to a trace image, and their positions in it.
+
+    ``bvals`` are those of these volumes and of the trace image behind them, s/mm2.
+    """
+
+    image: Path
+    bval: Path
+    b0_ixs: tuple[int, ...]
+    bvals: tuple[float, ...]
+
+
 @dataclass(frozen=True)
 class CheckedRun:
     """Hold a run whose files were read to their end and agree with each other.
@@ -64,6 +95,9 @@ class CheckedRun:
     ``zooms`` are in mm, ``orientation`` is written ``'RAS'``, ``shells`` holds the mean b-value
     (s/mm2) and the number of volumes of each shell, and ``inputs`` maps every file the run depends
     on (relative to the dataset) to its sha256. ``brain_mask`` came with the run and fits it.
+    ``no_series`` says why no series is made, and is ``''`` where one is. A trace image without
+    gradients has a ``partner``: then shape, positions and shells are those of the partner's b=0
+    volumes with the trace image behind them.
     """
 
     run: DwiRun
@@ -75,12 +109,19 @@ class CheckedRun:
     shells: tuple[tuple[float, int], ...]
     inputs: dict[str, str] = field(hash=False)
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    no_series: str = ''
+    partner: Partner | None = None
     brain_mask: Path | None = None
 
     @property
     def sources(self) -> tuple[Path, ...]:
         """List the files that the outputs are made from."""
-        files = (self.run.image, self.run.bval, self.run.bvec, self.brain_mask)
+        if self.partner is None:
+            gradients = (self.run.bval, self.run.bvec)
+        else:
+            gradients = (self.partner.image, self.partner.bval)
+        files = (self.run.image, *gradients, self.brain_mask)
         return tuple(path for path in files if path is not None)
 
 
@@ -96,23 +137,21 @@ def check_run(run: DwiRun, b0_threshold: float) -> CheckedRun:
     ------
     InputError
         with the file, the cause and the remedy in one line
+    SkippedRunError
+        where a trace image finds no b=0 on its grid
     """
+    if run.b0_sources:
+        return _check_trace(run, b0_threshold)
     if run.bval is None or run.bvec is None:
         missing = '.bval' if run.bval is None else '.bvec'
         raise InputError(
             run.relative, f'no {missing} file belongs to it. Add {run.stem}_dwi{missing}.'
         )
     inputs = {run.relative: read_to_end(run.image, run.relative)}
-    try:
-        header = nb.load(run.image).header
-    except (nb.filebasedimages.ImageFileError, nb.spatialimages.HeaderDataError) as error:
-        raise _broken_header(run.relative, error) from error
+    header = _read_header(run.image, run.relative)
     notes = list(check_header(header, run.relative))
-    bval_name, bvec_name = run.locate(run.bval), run.locate(run.bvec)
-    try:
-        bvals = parse_bvals(_read_text(run.bval, bval_name))
-    except GradientError as error:
-        raise InputError(bval_name, str(error)) from error
+    bvec_name = run.locate(run.bvec)
+    bvals = _read_bvals(run.bval, run.locate(run.bval))
     try:
         bvecs = parse_bvecs(_read_text(run.bvec, bvec_name))
     except GradientError as error:
@@ -125,13 +164,7 @@ def check_run(run: DwiRun, b0_threshold: float) -> CheckedRun:
     tables = [run.mrtrix_table] if run.mrtrix_table else []
     for path in (run.bval, run.bvec, *tables, *run.sidecar_files):
         inputs[run.locate(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
-    brain_mask = None
-    if run.brain_mask is not None:
-        try:
-            inputs[run.locate(run.brain_mask)] = _check_mask(run, header)
-            brain_mask = run.brain_mask
-        except InputError as error:
-            notes.append(f'{error} A brain mask was computed instead.')
+    brain_mask = _fitting_mask(run, header, inputs, notes)
     zooms = tuple(float(zoom) for zoom in header.get_zooms()[:3])
     return CheckedRun(
         run=run,
@@ -146,7 +179,160 @@ def check_run(run: DwiRun, b0_threshold: float) -> CheckedRun:
         inputs=inputs,
         notes=(*run.notes, *notes, *table.notes),
         brain_mask=brain_mask,
+        no_series=NO_DIRECTIONS if table.is_directionless else '',
     )
+
+
+def _check_trace(run: DwiRun, b0_threshold: float) -> CheckedRun:
+    """Read a trace image without gradients and find the b=0 that goes with it.
+
+    Raises
+    ------
+    InputError
+        if the trace image cannot be used
+    SkippedRunError
+        if no image of the session has a b=0 on its grid
+    """
+    inputs = {run.relative: read_to_end(run.image, run.relative)}
+    header = _read_header(run.image, run.relative)
+    notes = list(check_header(header, run.relative, dimensions=(3, 4)))
+    if (count := _volumes(header)) != 1:
+        raise SkippedRunError(
+            f'a trace image without gradient table that holds {count} volumes, and nothing says '
+            'which is which'
+        )
+    source, bvals, inputs[source.relative] = _find_b0(run, header, b0_threshold)
+    b0_ixs = tuple(int(ix) for ix in np.flatnonzero(bvals <= b0_threshold))
+    for path in (source.bval, *run.sidecar_files, *source.sidecar_files):
+        inputs[run.locate(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+    brain_mask = _fitting_mask(run, header, inputs, notes)
+    b_value, warnings = _trace_weighting(run, source, b0_threshold)
+    zooms = tuple(float(zoom) for zoom in header.get_zooms()[:3])
+    return CheckedRun(
+        run=run,
+        shape=(*(int(size) for size in header.get_data_shape()[:3]), len(b0_ixs) + 1),
+        zooms=zooms,
+        orientation=''.join(nb.aff2axcodes(header.get_best_affine())),
+        slice_axis=slice_axis(zooms, header.get_dim_info()[2]),
+        b0_ixs=tuple(range(len(b0_ixs))),
+        shells=((b_value, 1),),
+        inputs=inputs,
+        notes=(*run.notes, *notes, f'The b=0 comes from {source.image.name}.'),
+        warnings=warnings,
+        no_series=NO_GRADIENTS,
+        brain_mask=brain_mask,
+        partner=Partner(source.image, source.bval, b0_ixs, (*bvals[[*b0_ixs]].tolist(), b_value)),
+    )
+
+
+def _find_b0(
+    run: DwiRun, header: nb.Nifti1Header, b0_threshold: float
+) -> tuple[B0Source, np.ndarray, str]:
+    """Take the first source with a b=0 on the trace image's grid, its b-values and its sha256.
+
+    Raises
+    ------
+    SkippedRunError
+        saying of every source why not
+    """
+    shape, affine = tuple(map(int, header.get_data_shape()[:3])), header.get_best_affine()
+    reasons = []
+    for source in run.b0_sources:
+        name = source.image.name
+        try:
+            sha256 = read_to_end(source.image, source.relative)
+            other = _read_header(source.image, source.relative)
+            check_header(other, source.relative, dimensions=(3, 4))
+            bvals = _read_bvals(source.bval, run.locate(source.bval))
+        except InputError as error:
+            reasons.append(f'{name} {error.reason.rstrip(".")}')
+            continue
+        found = tuple(map(int, other.get_data_shape()[:3]))
+        if len(bvals) != _volumes(other):
+            reasons.append(f'{name} has {len(bvals)} b-values for {_volumes(other)} volumes')
+        elif not (bvals <= b0_threshold).any():
+            reasons.append(f'{name} has no b=0 volume')
+        elif found != shape:
+            reasons.append(f'{name} has {found} voxels')
+        elif (apart := grid_distance(affine, other.get_best_affine(), shape)) > PAIR_TOLERANCE:
+            reasons.append(f'{name} lies up to {apart:.1f} mm away')
+        else:
+            return source, bvals, sha256
+    raise SkippedRunError(
+        f'a trace image of {shape} voxels without gradient table, and no b=0 of its session is '
+        f'on its grid: {"; ".join(reasons)}'
+    )
+
+
+def _trace_weighting(
+    run: DwiRun, source: B0Source, b0_threshold: float
+) -> tuple[float, tuple[str, ...]]:
+    """Give the b-value (s/mm2) of a trace image, and what a reader must know of it."""
+    warnings = []
+    stated = stated_b_value(run.sidecar)
+    b_value = stated
+    if stated is None or not b0_threshold < stated <= B_LARGEST_MAXIMUM:
+        found = 'does not state' if stated is None else f'states as {stated:g}'
+        b_value = B_CANONICAL
+        warnings.append(
+            f'The sidecar {found} the b-value of the trace image; {b_value:g} s/mm2 is assumed, '
+            'and the ADC depends on it.'
+        )
+    times = [number(sidecar.get('EchoTime')) for sidecar in (run.sidecar, source.sidecar)]
+    low, high = PLAUSIBLE['EchoTime']
+    if all(time is not None and low <= time <= high for time in times):
+        mine, other = times
+        if abs(mine - other) > ECHO_TOLERANCE:
+            warnings.append(
+                f'The echo time of the trace image is {mine:g} s, that of its b=0 {other:g} s: '
+                'the ADC holds some T2 weighting.'
+            )
+    return b_value, tuple(warnings)
+
+
+def _volumes(header: nb.Nifti1Header) -> int:
+    """Count the volumes of a 3-D or 4-D image."""
+    return int(header.get_data_shape()[3]) if len(header.get_data_shape()) == 4 else 1
+
+
+def _read_header(path: Path, name: str) -> nb.Nifti1Header:
+    """Read an image's header.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        return nb.load(path).header
+    except (nb.filebasedimages.ImageFileError, nb.spatialimages.HeaderDataError) as error:
+        raise _broken_header(name, error) from error
+
+
+def _read_bvals(path: Path, name: str) -> np.ndarray:
+    """Read b-values, (N,) s/mm2.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        return parse_bvals(_read_text(path, name))
+    except GradientError as error:
+        raise InputError(name, str(error)) from error
+
+
+def _fitting_mask(
+    run: DwiRun, header: nb.Nifti1Header, inputs: dict[str, str], notes: list[str]
+) -> Path | None:
+    """Give the brain mask that came with a run if it fits it; add to inputs or to notes."""
+    if run.brain_mask is None:
+        return None
+    try:
+        inputs[run.locate(run.brain_mask)] = _check_mask(run, header)
+    except InputError as error:
+        notes.append(f'{error} A brain mask was computed instead.')
+        return None
+    return run.brain_mask
 
 
 def _check_mask(run: DwiRun, header: nb.Nifti1Header) -> str:
@@ -164,7 +350,7 @@ def _check_mask(run: DwiRun, header: nb.Nifti1Header) -> str:
         raise _broken_header(name, error) from error
     affine = header.get_best_affine()
     if mask.shape != tuple(header.get_data_shape()[:3]) or not np.allclose(
-        mask.affine, affine, atol=GRID_TOLERANCE
+        mask.affine, affine, atol=MASK_TOLERANCE
     ):
         raise InputError(name, 'is on another grid than the series')
     if not load_mask(run.brain_mask).any():
@@ -172,15 +358,17 @@ def _check_mask(run: DwiRun, header: nb.Nifti1Header) -> str:
     return digest
 
 
-def check_header(header: nb.Nifti1Header, name: str) -> list[str]:
-    """Refuse a header that cannot be a diffusion series; give notes on what was assumed.
+def check_header(
+    header: nb.Nifti1Header, name: str, *, dimensions: tuple[int, ...] = (4,)
+) -> list[str]:
+    """Refuse a header that cannot be that of a diffusion image; give notes on what was assumed.
 
     Raises
     ------
     InputError
     """
     shape = header.get_data_shape()
-    if len(shape) != 4:
+    if len(shape) not in dimensions:
         raise InputError(
             name,
             f'has {len(shape)} dimensions {tuple(map(int, shape))}, a series has 4. '

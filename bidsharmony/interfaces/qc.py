@@ -19,6 +19,7 @@ from nipype.interfaces.base import (
     SimpleInterface,
     Str,
     TraitedSpec,
+    isdefined,
     traits,
 )
 
@@ -29,6 +30,8 @@ QC_VERSION = 1
 DIGITS = 6
 """Significant digits of every number: more would differ between machines."""
 
+RUN_FACTS = ('run', 'subject', 'session', 'scanner', 'input', 'no_series')
+
 NETWORK_FACTS = (
     'weights_sha256',
     'canonical_fwhm_mm',
@@ -37,6 +40,8 @@ NETWORK_FACTS = (
     'measured',
     'resolution_mm',
 )
+
+NOISE_FACTS = ('sigma_volume', 'sigma_harmonized')
 
 SNR_LIMIT = 8.0
 """The noisiest scans of the training had this SNR at b=0 (physics.protocol.draw_protocol)."""
@@ -59,10 +64,10 @@ class _MeasureRunInput(BaseInterfaceInputSpec):
     trace_facts = traits.Dict(mandatory=True)
     bias_facts = traits.Dict(mandatory=True)
     network_facts = traits.Dict(mandatory=True)
-    guarantee = traits.Dict(mandatory=True)
-    series_facts = traits.Dict(mandatory=True, desc='see interfaces.series.HarmonizeSeries')
+    guarantee = traits.Dict(desc='of the series, where one is made')
+    series_facts = traits.Dict(desc='likewise: see interfaces.series.HarmonizeSeries')
+    noise_facts = traits.Dict(desc='likewise: see interfaces.series.HarmonizeSeries')
     denoising = traits.Dict(mandatory=True, desc='mppca, rician: whether they were done')
-    noise_facts = traits.Dict(mandatory=True, desc='see interfaces.series.HarmonizeSeries')
     b0_agreement = traits.Dict(mandatory=True, desc='see interfaces.noise.MeasureB0s')
     zero_filling = traits.Int(1, usedefault=True, desc='pixels for each acquired one, in plane')
     n_replaced = traits.Int(0, usedefault=True, desc='b=0 voxels that were not finite')
@@ -85,7 +90,7 @@ class MeasureRun(SimpleInterface):
     def _run_interface(self, runtime):
         from bidsharmony.evaluation.features import audit_arrays, describe
         from bidsharmony.numerics.grids import audit_grid, axial_slices
-        from bidsharmony.numerics.intensity import noise_sigma, robust_scale
+        from bidsharmony.numerics.intensity import adc_shares, noise_sigma, robust_scale
         from bidsharmony.viz.run import run_figures
 
         image = nb.load(self.inputs.b0_before)
@@ -106,6 +111,8 @@ class MeasureRun(SimpleInterface):
         sigma = noise_sigma(
             b0, mask, self.inputs.run['input']['slice_axis'], self.inputs.zero_filling
         )
+        adc_before = load_volume(self.inputs.adc_before)
+        tissue, fluid = adc_shares(adc_before, mask)
         facts = self.inputs.network_facts
         gain = load_volume(self.inputs.gain_file) * facts['robust_scale'] ** facts['strength']
         field = load_volume(self.inputs.field_file)
@@ -115,9 +122,10 @@ class MeasureRun(SimpleInterface):
             sigma=float(sigma),
             snr=float(np.median(b0[mask]) / sigma) if sigma > 0 else None,
             volume_ml=float(mask.sum() * np.prod(image.header.get_zooms()[:3]) / 1000),
+            shares={'tissue_share': tissue, 'fluid_share': fluid},
             gain=np.percentile(gain[mask], (5, 50, 95)).tolist(),
             adc=[
-                float(np.median(load_volume(self.inputs.adc_before)[mask])),
+                float(np.median(adc_before[mask])),
                 float(np.median(adc_after[mask_after])),
             ],
             audit=describe(audit),
@@ -138,6 +146,7 @@ class MeasureRun(SimpleInterface):
         sigma: float,
         snr: float | None,
         volume_ml: float,
+        shares: Mapping[str, float],
         gain: list[float],
         adc: list[float],
         audit: Mapping[str, Any],
@@ -145,14 +154,15 @@ class MeasureRun(SimpleInterface):
         """Put every number in its place."""
         run, network = self.inputs.run, self.inputs.network_facts
         trace, bias = self.inputs.trace_facts, self.inputs.bias_facts
-        source = run['input']
+        source, series = run['input'], not run['no_series']
+        noise = self.inputs.noise_facts if series else dict.fromkeys(NOISE_FACTS)
         told = scanner_facts(
             run['sidecar'], source['shape'][:3], source['zooms'], source['slice_axis']
         )
         return rounded(
             {
                 'version': QC_VERSION,
-                **{key: run[key] for key in ('run', 'subject', 'session', 'scanner', 'input')},
+                **{key: run[key] for key in RUN_FACTS},
                 'sidecar': reported_facts(told, trace['b_acquired']),
                 'summary': {
                     **trace,
@@ -160,24 +170,25 @@ class MeasureRun(SimpleInterface):
                     'noise_sigma': sigma,
                     'snr_b0': snr,
                     'mask_volume_ml': volume_ml,
+                    **shares,
                 },
                 'b0_agreement': dict(self.inputs.b0_agreement),
-                'denoising': {**self.inputs.denoising, **self.inputs.noise_facts},
+                'denoising': {**self.inputs.denoising, **noise},
                 'bias': dict(bias),
                 'network': {key: network[key] for key in NETWORK_FACTS},
                 'gain': dict(zip(('p05', 'median', 'p95'), gain, strict=True)),
-                'guarantee': dict(self.inputs.guarantee),
-                'series': dict(self.inputs.series_facts),
+                'guarantee': dict(self.inputs.guarantee) if series else None,
+                'series': dict(self.inputs.series_facts) if series else None,
                 'adc': {'before_median': adc[0], 'after_median': adc[1]},
                 **audit,
                 'notes': [*run['notes'], *([bias['note']] if bias['note'] else [])],
-                'warnings': [*run['warnings'], *self._warnings(snr)],
+                'warnings': [*run['warnings'], *self._warnings(snr, shares)],
             }
         )
 
-    def _warnings(self, snr: float | None) -> list[str]:
+    def _warnings(self, snr: float | None, shares: Mapping[str, float]) -> list[str]:
         """Say what a reader of the images must know."""
-        found = []
+        found = no_brain_warnings(**shares)
         if self.inputs.trace_facts['extrapolated']:
             found.append(
                 'The trace image is extrapolated to b=1000 s/mm2, as if diffusion were Gaussian, '
@@ -185,7 +196,9 @@ class MeasureRun(SimpleInterface):
             )
         if snr is not None and snr < SNR_LIMIT:
             found.append(f'The SNR of the mean b=0 is {snr:.1f}, below {SNR_LIMIT:g}.')
-        if self.inputs.denoising['rician'] and not self.inputs.noise_facts['sigma_volume']:
+        measured = isdefined(self.inputs.noise_facts)
+        unknown = measured and not self.inputs.noise_facts['sigma_volume']
+        if self.inputs.denoising['rician'] and unknown:
             found.append('No noise could be measured, so no Rician bias was taken out.')
         if self.inputs.n_replaced:
             found.append(
@@ -218,6 +231,35 @@ class MeasureRun(SimpleInterface):
         self._results['audit_file'] = str(audit_file)
         self._results['figure_files'] = [str(file) for file in files]
         self._results['figure_descs'] = list(pictures)
+
+
+def no_brain_warnings(tissue_share: float, fluid_share: float) -> list[str]:
+    """Say that a mask does not diffuse like a brain; nothing where it does.
+
+    Examples
+    --------
+    >>> no_brain_warnings(0.8, 0.15)
+    []
+    >>> no_brain_warnings(0.13, 0.7)[0][:64]
+    'This may be no brain: 13 % of the mask has an ADC of 0.5 to 1.2 '
+    """
+    from bidsharmony.numerics.intensity import (
+        FLUID_ADC,
+        RESTRICTED_ADC,
+        SMALLEST_FLUID_SHARE,
+        SMALLEST_TISSUE_SHARE,
+    )
+
+    low, high = 1e3 * RESTRICTED_ADC, 1e3 * FLUID_ADC
+    return [
+        f'This may be no brain: {100 * share:.0f} % of the mask has an ADC {where} x 10^-3 mm2/s, '
+        f'less than {100 * limit:.0f} %. The network was trained on brains alone.'
+        for share, where, limit in (
+            (tissue_share, f'of {low:g} to {high:g}', SMALLEST_TISSUE_SHARE),
+            (fluid_share, f'above {high:g}', SMALLEST_FLUID_SHARE),
+        )
+        if not share >= limit
+    ]
 
 
 def rounded(value: Any, digits: int = DIGITS) -> Any:

@@ -54,6 +54,9 @@ EXTRA = (
 TOLD = tuple(DISPLAYED_KEYS)
 """What the network is told of a scan, and what the page lists as used or missing."""
 
+B_VALUE_KEYS = ('diffusionbvalue', 'bvalue', 'bval', 'diffusionbfactor', 'bfactor')
+"""Names of a b-value, letters only: DICOM's, Siemens' ``B_value``, Philips' b-factor."""
+
 ACQUIRED = ('EchoTime', 'RepetitionTime', 'MagneticFieldStrength', 'SliceThickness')
 """What canonical images have under the usual key, and the scanner's under another."""
 
@@ -188,6 +191,29 @@ def zero_filling(
     ratio = metadata.get('AcquiredPixel', inplane) / inplane
     # a coarser phase-encode axis alone, up to 1.43 times, is no zero-filling
     return max(round(ratio), 1)
+
+
+def stated_b_value(sidecar: Mapping[str, Any]) -> float | None:
+    """Find the b-value that a sidecar states for one image (s/mm2), under whatever key.
+
+    Examples
+    --------
+    >>> stated_b_value({'DiffusionBValue': 1000}), stated_b_value({'B_value': '800'})
+    (1000.0, 800.0)
+    >>> stated_b_value({'BValue': [0, 1000]}), stated_b_value({'EchoTime': 0.07})  # which one?
+    (None, None)
+    """
+    for key, value in sidecar.items():
+        if re.sub('[^a-z]', '', key.lower()) not in B_VALUE_KEYS:
+            continue
+        only = value[0] if isinstance(value, list) and len(value) == 1 else value
+        try:
+            found = number(float(only) if isinstance(only, str) else only)
+        except ValueError:
+            continue
+        if found is not None:
+            return found
+    return None
 
 
 def is_preprocessed(sidecar: Mapping[str, Any], entities: Mapping[str, str]) -> bool:

@@ -23,8 +23,51 @@ from bidsharmony.interfaces.volumes import (
     load_mask,
     load_volume,
     save_volume,
+    write_volumes,
 )
 from bidsharmony.numerics.gradients import B_CANONICAL
+
+
+class _PairTraceInput(BaseInterfaceInputSpec):
+    trace_file = File(exists=True, mandatory=True, desc='trace image, (I, J, K) or (I, J, K, 1)')
+    b0_source = File(exists=True, mandatory=True, desc='image that holds the b=0 volumes')
+    b0_ixs = traits.List(traits.Int, mandatory=True, desc='their positions in it')
+    bvals = traits.List(traits.Float, mandatory=True, desc='of all volumes, s/mm2')
+
+
+class _PairTraceOutput(TraitedSpec):
+    dwi_file = File(exists=True, desc='b=0 volumes and the trace image, (I, J, K, n + 1)')
+    bval_file = File(exists=True, desc='b-values, s/mm2')
+    bvec_file = File(exists=True, desc='b-vectors, all zero')
+
+
+class PairTrace(SimpleInterface):
+    """Put a trace image behind its b=0 volumes, as one series without directions."""
+
+    input_spec = _PairTraceInput
+    output_spec = _PairTraceOutput
+
+    def _run_interface(self, runtime):
+        image = nb.load(self.inputs.trace_file)
+        b0_ixs, folder = list(self.inputs.b0_ixs), Path(runtime.cwd)
+        shape = (*image.shape[:3], len(b0_ixs) + 1)
+        self._results['dwi_file'] = write_volumes(
+            folder / 'dwi.nii.gz',
+            geometry_header(image.header, shape),
+            (
+                *iterate_volumes(self.inputs.b0_source, b0_ixs),
+                *iterate_volumes(self.inputs.trace_file),
+            ),
+        )
+        no_directions = ' '.join('0' * shape[3])
+        for kind, text in (
+            ('bval', ' '.join(f'{bval:g}' for bval in self.inputs.bvals)),
+            ('bvec', '\n'.join([no_directions] * 3)),
+        ):
+            path = folder / f'dwi.{kind}'
+            path.write_text(f'{text}\n')
+            self._results[f'{kind}_file'] = str(path)
+        return runtime
 
 
 class _MeanB0Input(BaseInterfaceInputSpec):

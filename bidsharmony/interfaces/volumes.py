@@ -50,7 +50,7 @@ def iterate_volumes(path: str | Path, ixs: Iterable[int] | None = None) -> Itera
     Parameters
     ----------
     path : path
-        4-D series, (I, J, K, N)
+        4-D series, (I, J, K, N); a 3-D image is one volume
     ixs : iterable of int, optional
         increasing positions along the fourth axis; all of them by default
 
@@ -61,8 +61,9 @@ def iterate_volumes(path: str | Path, ixs: Iterable[int] | None = None) -> Itera
     """
     # Kept open, a gzip file is only ever read forwards; reopened, every volume starts at byte 0.
     image = nb.load(path, keep_file_open=True)
-    for ix in range(image.shape[3]) if ixs is None else ixs:
-        yield np.asarray(image.dataobj[..., ix], dtype=np.float64)
+    n_volumes = 1 if image.ndim == 3 else image.shape[3]
+    for ix in range(n_volumes) if ixs is None else ixs:
+        yield np.asarray(image.dataobj[..., ix] if image.ndim > 3 else image.dataobj, np.float64)
 
 
 def load_finite(path: str | Path, ixs: Iterable[int]) -> np.ndarray:

@@ -65,6 +65,8 @@ class GradientTable:
         As written, but zero where a b=0 volume had no finite one.
     b0_ixs, dwi_ixs : (n,) int
         Positions of the b=0 and of the diffusion-weighted volumes.
+    n_directionless : int
+        Diffusion-weighted volumes without a direction.
     notes : tuple of str
         What was assumed.
     """
@@ -73,7 +75,13 @@ class GradientTable:
     bvecs: np.ndarray
     b0_ixs: np.ndarray
     dwi_ixs: np.ndarray
+    n_directionless: int = 0
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_directionless(self) -> bool:
+        """Tell whether no diffusion-weighted volume has a direction: trace images, no series."""
+        return self.n_directionless == len(self.dwi_ixs)
 
 
 def parse_bvals(text: str) -> np.ndarray:
@@ -223,7 +231,29 @@ def check_gradients(
             f'{_volumes(n_directionless)} with b > {b0_threshold:g} s/mm2 and without a '
             f'direction {_count(n_directionless)} as trace images.'
         )
-    return GradientTable(bvals, bvecs, b0_ixs, dwi_ixs, tuple(notes))
+    return GradientTable(bvals, bvecs, b0_ixs, dwi_ixs, n_directionless, tuple(notes))
+
+
+def are_all_b0(bvals: Sequence[float] | np.ndarray, *, b0_threshold: float = B0_THRESHOLD) -> bool:
+    """Tell whether b-values are those of an image that holds b=0 volumes and nothing else.
+
+    Zeros beside numbers under 5 are no such image: those may be ms/um2 (`B_SMALLEST_MAXIMUM`).
+
+    Parameters
+    ----------
+    bvals : (N,) s/mm2
+    b0_threshold : float
+        s/mm2.
+
+    Examples
+    --------
+    >>> are_all_b0([0, 0]), are_all_b0([1.25]), are_all_b0([0, 5]), are_all_b0([0, 1])
+    (True, True, True, False)
+    """
+    bvals = np.asarray(bvals, np.float64)
+    if not bvals.size or not ((bvals >= 0) & (bvals <= b0_threshold)).all():
+        return False
+    return bool(bvals.min() == bvals.max() or bvals.max() >= B_SMALLEST_MAXIMUM)
 
 
 def _check_counts(n_bvals: int, n_bvecs: int, n_volumes: int) -> None:

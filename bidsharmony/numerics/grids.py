@@ -58,6 +58,25 @@ def slice_axis(zooms: Sequence[float], dim_info_slice: int | None = None) -> int
     return 2
 
 
+def grid_distance(first: np.ndarray, second: np.ndarray, shape: Sequence[int]) -> float:
+    """Return how far apart two affines put the corner voxels of a volume, at most (mm).
+
+    Parameters
+    ----------
+    first, second : (4, 4) mm
+    shape : (3,)
+
+    Examples
+    --------
+    >>> grid_distance(np.eye(4), np.diag([1.0, 1.0, 1.5, 1.0]), (9, 9, 5))
+    2.0
+    """
+    ends = np.meshgrid(*((0, size - 1) for size in shape[:3]), [1], indexing='ij')
+    corners = np.stack(ends).reshape(4, -1)
+    apart = (np.asarray(first) - np.asarray(second)) @ corners
+    return float(np.linalg.norm(apart[:3], axis=0).max())
+
+
 def inplane_grid(
     shape: Sequence[int], affine: np.ndarray, axis: int, spacing: float
 ) -> tuple[tuple[int, int, int], np.ndarray]:

@@ -9,6 +9,25 @@ from bidsharmony.numerics.gradients import B_CANONICAL
 FLUID_ADC = 1.2e-3
 """Grey and white matter lie below, fluid and its mixtures above (mm2/s)."""
 
+RESTRICTED_ADC = 0.5e-3
+"""Grey and white matter lie above, but for fresh infarcts and signal that is noise (mm2/s)."""
+
+SMALLEST_TISSUE_SHARE = 0.3
+"""A brain mask has at least this share of its voxels between `RESTRICTED_ADC` and `FLUID_ADC`.
+
+Measured: .75 to .92 in nine real series of six scanners, .78 in a clinical case of stroke, .68 to
+.74 in a simulated average head on seven scanners, .55 and .60 in a simulated individual with wide
+ventricles on two; .35 in the emptiest fifth of a simulated head's slices, .65 of a real one's; .13
+in a test object scanned at b=2000.
+"""
+
+SMALLEST_FLUID_SHARE = 0.02
+"""A brain mask has at least this share of its voxels above `FLUID_ADC`: one substance has none.
+
+Measured: .075 to .24 in the nine real series, .05 in the driest fifth of their slices, .21 in the
+case of stroke, .25 to .45 in the simulated heads; .73 in the test object.
+"""
+
 MAD_TO_SIGMA = 0.6745
 """Median absolute deviation of a normal distribution of standard deviation 1."""
 
@@ -69,6 +88,34 @@ def trimmed_tissue(signal: np.ndarray, weighted: np.ndarray) -> np.ndarray:
         tissue = np.ones(tissue.shape, bool)
     low, high = np.percentile(signal[tissue], (5, 95))
     return tissue & ~((signal < low) | (signal > high))
+
+
+def adc_shares(adc: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
+    """Return which shares of a mask diffuse like brain tissue, and like fluid and its mixtures.
+
+    A brain has most of its voxels between `RESTRICTED_ADC` and `FLUID_ADC` and some above,
+    whatever scanner, b-value and slices; water has none below, a polymer none above.
+
+    Parameters
+    ----------
+    adc : (I, J, K) mm2/s
+    mask : (I, J, K) bool
+
+    Returns
+    -------
+    tissue, fluid : float
+        nan where the mask is empty
+
+    Examples
+    --------
+    >>> adc_shares(np.array([0.7e-3, 0.8e-3, 1.0e-3, 3.0e-3]), np.ones(4, bool))
+    (0.75, 0.25)
+    """
+    inside = np.asarray(adc)[np.asarray(mask, bool)]
+    if not inside.size:
+        return np.nan, np.nan
+    tissue = (inside >= RESTRICTED_ADC) & (inside <= FLUID_ADC)
+    return float(tissue.mean()), float((inside > FLUID_ADC).mean())
 
 
 def noise_sigma(image: np.ndarray, mask: np.ndarray, axis: int, stride: int = 1) -> float:

@@ -46,6 +46,12 @@ CHART_CAPTIONS = {
     ),
 }
 
+_TRACE_METHODS = {
+    'tensor': 'a tensor fit',
+    'geometric': 'the geometric mean of the directions',
+    'scanner': "the scanner's own trace image",
+}
+
 
 def write_participant_page(
     out_dir: Path,
@@ -135,8 +141,12 @@ def run_view(document: Mapping[str, Any], figures_dir: Path) -> dict[str, Any]:
         'channels': channels,
         'maps': panels(maps),
         'charts': panels(CHART_CAPTIONS),
-        'guarantee': guarantee_view(
-            *(part(document, name) for name in ('guarantee', 'series', 'denoising'))
+        'guarantee': (
+            no_series_view(str(document['no_series']))
+            if document.get('no_series')
+            else guarantee_view(
+                *(part(document, name) for name in ('guarantee', 'series', 'denoising'))
+            )
         ),
         'warnings': [str(text) for text in document.get('warnings') or ()],
         'notes': [str(text) for text in document.get('notes') or ()],
@@ -214,6 +224,23 @@ def guarantee_view(
             + (f' Measured against the series after {steps}, which changes it.' if steps else '')
         ),
         'rows': rows,
+    }
+
+
+def no_series_view(reason: str) -> dict[str, Any]:
+    """Say that a run has no harmonized series, and why.
+
+    Examples
+    --------
+    >>> no_series_view('the trace image has no gradient table')['text']
+    'The trace image has no gradient table. The canonical images and maps are all there is.'
+    """
+    return {
+        'css': '',
+        'headline': 'No series was made.',
+        'text': f'{reason[:1].upper()}{reason[1:]}. '
+        'The canonical images and maps are all there is.',
+        'rows': [],
     }
 
 
@@ -297,6 +324,8 @@ def measures(document: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
             ('matrix', f'{shape}, stored as {source.get("orientation") or "n/a"}'),
             ('trace from', trace_text(summary)),
             ('brain', number(summary.get('mask_volume_ml'), digits=4, unit='ml')),
+            ('tissue, fluid in the brain',
+             ', '.join(_percent(summary.get(f'{kind}_share')) for kind in ('tissue', 'fluid'))),
             ('mean tissue b = 0', number(summary.get('robust_scale'), digits=4)),
             ('noise, SNR at b = 0',
              f'{number(summary.get("noise_sigma"))}, {number(summary.get("snr_b0"))}'),
@@ -319,6 +348,11 @@ def measures(document: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
     ]  # fmt: skip
 
 
+def _percent(share: Any) -> str:
+    """Write a share as a percentage, or say that there is none."""
+    return number(100 * share if isinstance(share, int | float) else None, digits=2, unit='%')
+
+
 def trace_text(summary: Mapping[str, Any]) -> str:
     """Say how the trace image was made.
 
@@ -327,31 +361,34 @@ def trace_text(summary: Mapping[str, Any]) -> str:
     >>> trace_text({'trace_method': 'tensor', 'n_directions': 30, 'b_acquired': 1000.0})
     'a tensor fit, 30 directions at b = 1000'
     """
-    method = {
-        'tensor': 'a tensor fit',
-        'geometric': 'the geometric mean of the directions',
-    }.get(summary.get('trace_method'), 'n/a')
-    if summary.get('n_directions') is None:
-        return method
+    method = _TRACE_METHODS.get(_trace_method(summary), 'n/a')
+    if not summary.get('n_directions'):
+        b = number(summary.get('b_acquired'), digits=4)
+        return method if summary.get('n_directions') is None else f'{method} at b = {b}'
     directions = f'{count(summary["n_directions"])} directions'
     return f'{method}, {directions} at b = {number(summary.get("b_acquired"), digits=4)}'
+
+
+def _trace_method(summary: Mapping[str, Any]) -> Any:
+    """Tell a trace image that the scanner made from one that was made of directions."""
+    return 'scanner' if summary.get('n_directions') == 0 else summary.get('trace_method')
 
 
 def methods_view(documents: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Collect what the methods paragraph states about all runs at once."""
     corrected = {bool(part(document, 'bias').get('applied')) for document in documents}
-    ways = {part(document, 'summary').get('trace_method') for document in documents}
+    ways = {_trace_method(part(document, 'summary')) for document in documents}
     networks = [part(document, 'network') for document in documents]
     resolutions = {network.get('canonical_fwhm_mm') for network in networks} - {None}
     profiles = {network.get('canonical_profile_mm') for network in networks} - {None}
     weights = {str(network.get('weights_sha256', ''))[:12] for network in networks} - {''}
-    names = {'tensor': 'a tensor fit', 'geometric': 'the geometric mean of the directions'}
     denoised = [part(document, 'denoising').get('mppca') is True for document in documents]
     return {
         'mppca': 'all' if denoised and all(denoised) else 'some' if any(denoised) else 'none',
         'rician': any(part(document, 'denoising').get('rician') is True for document in documents),
         'bias': 'all' if corrected == {True} else 'some' if True in corrected else 'none',
-        'trace': ' or '.join(names[way] for way in ('tensor', 'geometric') if way in ways),
+        'trace': ' or '.join(name for way, name in _TRACE_METHODS.items() if way in ways),
+        'series': any(not document.get('no_series') for document in documents),
         'fwhm': number(resolutions.pop(), unit='mm') if len(resolutions) == 1 else '',
         'profile': number(profiles.pop(), unit='mm') if len(profiles) == 1 else '',
         'weights': ', '.join(sorted(weights)),

@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ def work(job: Job) -> list[Outcome]:
         LockedError, disk full, or no permission
     """
     # Imported here: the supervisor itself never needs nipype, and --help neither.
-    from bidsharmony.interfaces.inputs import InputError, check_run
+    from bidsharmony.interfaces.inputs import InputError, SkippedRunError, check_run
 
     with _locked(job):
         checked, outcomes, refused = [], {}, list(job.refused)
@@ -101,6 +101,9 @@ def work(job: Job) -> list[Outcome]:
                 reason = error.reason if error.file == run.relative else str(error)
                 refused.append((run.relative, reason))
                 outcomes[run.relative] = Outcome(run.relative, 'refused', reason)
+            except SkippedRunError as error:
+                outcomes[run.relative] = Outcome(run.relative, 'skipped', str(error))
+                job = replace(job, skipped=(*job.skipped, (run.relative, str(error))))
         inputs = {name: sha for run in checked for name, sha in run.inputs.items()}
         options = result_options(job)
         output_dir = job.settings.output_dir
@@ -213,12 +216,12 @@ def _harmonize(job: Job, checked: list, staging: Path, work_dir: Path) -> dict[s
             raise
     outcomes = {}
     for item in checked:
-        run = item.run
+        run, endings = item.run, expected_endings(series=not item.no_series)
         folder, stem = staging / Path(run.relative).parent, output_stem(run.image)
-        absent = [end for end in expected_endings() if not (folder / (stem + end)).is_file()]
+        absent = [ending for ending in endings if not (folder / (stem + ending)).is_file()]
         crash = crashes.get(workflow_name(run.stem))
         if crash is None and not absent:
-            if job.settings.qsiprep_compat:
+            if job.settings.qsiprep_compat and not item.no_series:
                 place = Path(run.relative).parent
                 write_compat(item, staging / place, staging / COMPAT / place)
             outcomes[run.relative] = Outcome(run.relative, 'done')

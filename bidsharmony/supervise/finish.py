@@ -64,6 +64,9 @@ def finish(
     path = marker_path(output_dir, job.participant)
     earlier = read_marker(path)
     stems_refused = {output_stem(Path(name)) for name, _ in refused}
+    passed_over = dict(job.skipped)
+    # asked for, read, and found to be none: what an earlier call made of it is out of date
+    stems_skipped = {output_stem(run.image) for run in job.runs if run.relative in passed_over}
     addressed = {output_stem(run.image) for run in job.runs} | stems_refused
     kept = _kept(earlier, output_dir, addressed, job.version, options)
     runs = sorted({stem_of(name) for name in kept} - {''})
@@ -82,7 +85,7 @@ def finish(
     if earlier is not None:
         write_marker(path, marker)
         # What is refused now was made from other bytes: it must not stand there as its result.
-        for name in outputs_of(earlier, stems_refused):
+        for name in outputs_of(earlier, stems_refused | stems_skipped):
             (output_dir / name).unlink(missing_ok=True)
     if not done and not kept:
         remove_stale(job, ())

@@ -173,6 +173,8 @@ def _collect(item: _Running) -> list[Outcome]:
     for outcome in outcomes:
         if outcome.status == 'done':
             LOGGER.info('%s: done%s', outcome.run, outcome.reason and f', {outcome.reason}')
+        elif outcome.status == 'skipped':
+            LOGGER.info('%s: skipped, %s.', outcome.run, outcome.reason)
         else:
             LOGGER.error('%s: %s', outcome.run, outcome.reason)
     return outcomes

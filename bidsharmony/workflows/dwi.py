@@ -12,7 +12,7 @@ from bidsharmony.interfaces.inputs import CheckedRun
 from bidsharmony.interfaces.noise import MeasureB0s
 from bidsharmony.interfaces.qc import MeasureRun
 from bidsharmony.interfaces.sidecars import public_sidecar, scanner_facts, zero_filling
-from bidsharmony.interfaces.summary import BrainMask, MeanB0, TraceWeighted
+from bidsharmony.interfaces.summary import BrainMask, MeanB0, PairTrace, TraceWeighted
 from bidsharmony.workflows.bias import init_bias_wf
 from bidsharmony.workflows.denoise import (
     denoising_steps,
@@ -21,7 +21,7 @@ from bidsharmony.workflows.denoise import (
 )
 from bidsharmony.workflows.harmonize import init_harmonize_wf
 from bidsharmony.workflows.method import Method
-from bidsharmony.workflows.outputs import PRODUCTS, init_outputs_wf
+from bidsharmony.workflows.outputs import init_outputs_wf, products_of
 
 
 def describe_run(checked: CheckedRun, warnings: tuple[str, ...]) -> dict[str, Any]:
@@ -45,6 +45,7 @@ def describe_run(checked: CheckedRun, warnings: tuple[str, ...]) -> dict[str, An
         },
         'input': {
             'image': run.uri(run.image),
+            'b0_image': run.uri(checked.partner.image) if checked.partner else None,
             'shape': list(checked.shape),
             'zooms': list(checked.zooms),
             'orientation': checked.orientation,
@@ -54,8 +55,9 @@ def describe_run(checked: CheckedRun, warnings: tuple[str, ...]) -> dict[str, An
             'shells': [{'b': b, 'n': n} for b, n in checked.shells],
         },
         'sidecar': public_sidecar(run.sidecar),
+        'no_series': checked.no_series,
         'notes': list(checked.notes),
-        'warnings': list(warnings),
+        'warnings': [*checked.warnings, *warnings],
     }
 
 
@@ -79,41 +81,59 @@ def init_dwi_wf(
     threads : int
     name : str
     """
-    run, b0_ixs = checked.run, list(checked.b0_ixs)
-    files = {'dwi_file': str(run.image)}
-    gradients = {'bval_file': str(run.bval), 'bvec_file': str(run.bvec)}
+    run, b0_ixs, series = checked.run, list(checked.b0_ixs), not checked.no_series
     facts = scanner_facts(run.sidecar, checked.shape, checked.zooms, checked.slice_axis)
     filled = zero_filling(facts.metadata, checked.zooms, checked.slice_axis)
     steps = denoising_steps(checked, method)
     workflow = Workflow(name=name)
 
-    mean_b0 = Node(MeanB0(**files, b0_ixs=b0_ixs), name='mean_b0')
+    mean_b0 = Node(MeanB0(b0_ixs=b0_ixs), name='mean_b0')
     brain = Node(BrainMask(), name='brain_mask')
     if checked.brain_mask is not None:
         brain.inputs.given_file = str(checked.brain_mask)
     workflow.connect([(mean_b0, brain, [('b0_file', 'b0_file')])])
 
     measure_b0s = Node(
-        MeasureB0s(**files, b0_ixs=b0_ixs, slice_axis=checked.slice_axis, zero_filling=filled),
+        MeasureB0s(b0_ixs=b0_ixs, slice_axis=checked.slice_axis, zero_filling=filled),
         name='measure_b0s',
     )
     workflow.connect([(brain, measure_b0s, [('mask_file', 'mask_file')])])
 
     denoise_wf = init_denoise_wf(**steps, b0_ixs=b0_ixs)
-    denoise_wf.get_node('inputnode').inputs.dwi_file = str(run.image)
     workflow.connect([
         (mean_b0, denoise_wf, [('b0_file', 'inputnode.b0_file')]),
         (measure_b0s, denoise_wf, [('noise_file', 'inputnode.noise_file')]),
     ])  # fmt: skip
 
     trace = Node(
-        TraceWeighted(**gradients, b0_ixs=b0_ixs, b0_threshold=method.b0_threshold),
-        name='trace_weighted',
+        TraceWeighted(b0_ixs=b0_ixs, b0_threshold=method.b0_threshold), name='trace_weighted'
     )
     workflow.connect([
         (denoise_wf, trace, [('outputnode.dwi_file', 'dwi_file')]),
         (brain, trace, [('mask_file', 'mask_file')]),
     ])  # fmt: skip
+
+    if checked.partner is None:
+        gradients = {'bval_file': str(run.bval), 'bvec_file': str(run.bvec)}
+        for node in (mean_b0, measure_b0s, denoise_wf.get_node('inputnode')):
+            node.inputs.dwi_file = str(run.image)
+        trace.inputs.trait_set(**gradients)
+    else:
+        pair = Node(
+            PairTrace(
+                trace_file=str(run.image),
+                b0_source=str(checked.partner.image),
+                b0_ixs=list(checked.partner.b0_ixs),
+                bvals=list(checked.partner.bvals),
+            ),
+            name='pair',
+        )
+        workflow.connect([
+            (pair, mean_b0, [('dwi_file', 'dwi_file')]),
+            (pair, measure_b0s, [('dwi_file', 'dwi_file')]),
+            (pair, denoise_wf, [('dwi_file', 'inputnode.dwi_file')]),
+            (pair, trace, [(port, port) for port in ('bval_file', 'bvec_file')]),
+        ])  # fmt: skip
 
     bias_wf = init_bias_wf(slice_axis=checked.slice_axis, apply=method.bias_correction)
     workflow.connect([
@@ -129,8 +149,8 @@ def init_dwi_wf(
         zero_filling=filled,
         method=method,
         threads=threads,
+        series=series,
     )
-    harmonize_wf.get_node('inputnode').inputs.trait_set(**gradients)
     workflow.connect([
         (denoise_wf, harmonize_wf, [
             (f'outputnode.{port}', f'inputnode.{port}') for port in ('dwi_file', 'noise_file')
@@ -163,9 +183,6 @@ def init_dwi_wf(
             ('outputnode.b0_file', 'b0_after'), ('outputnode.trace_file', 'trace_after'),
             ('outputnode.adc_file', 'adc_after'), ('outputnode.canonical_mask', 'mask_after'),
             ('outputnode.gain_file', 'gain_file'), ('outputnode.facts', 'network_facts'),
-            ('outputnode.series_facts', 'series_facts'),
-            ('outputnode.noise_facts', 'noise_facts'),
-            ('outputnode.guarantee', 'guarantee'), ('outputnode.n_not_finite', 'n_not_finite'),
         ]),
     ])  # fmt: skip
 
@@ -175,24 +192,40 @@ def init_dwi_wf(
         sidecar=public_sidecar(run.sidecar),
         denoising=steps,
         staging_dir=staging_dir,
+        series=series,
     )
-    outputs_wf.get_node('inputnode').inputs.trait_set(**gradients)
     describe = outputs_wf.get_node('describe').inputs
     describe.mask_given = checked.brain_mask is not None
     if 'space' in run.entities:
         describe.aligned_to = run.uri(run.image)
+    on_grid = ('gain_file', 'field_file', 'mask_file')
+    if series:
+        harmonize_wf.get_node('inputnode').inputs.trait_set(**gradients)
+        outputs_wf.get_node('inputnode').inputs.trait_set(**gradients)
+        kept = ('series_facts', 'noise_facts', 'guarantee', 'n_not_finite')
+        maps = (*on_grid, 'noise_file')
+        workflow.connect([
+            (harmonize_wf, measure, [(f'outputnode.{port}', port) for port in kept]),
+            (harmonize_wf, outputs_wf, [
+                ('outputnode.series_facts', 'inputnode.series_facts'),
+                *((f'outputnode.series_{port}', f'inputnode.{port}') for port in maps),
+            ]),
+        ])  # fmt: skip
+    else:
+        workflow.connect([
+            (harmonize_wf, outputs_wf, [('outputnode.gain_file', 'inputnode.gain_file')]),
+            (bias_wf, outputs_wf, [('outputnode.field_file', 'inputnode.field_file')]),
+            (brain, outputs_wf, [('mask_file', 'inputnode.mask_file')]),
+        ])  # fmt: skip
     measured = ('qc_file', 'audit_file', 'figure_files', 'figure_descs')
-    on_series = ('gain_file', 'field_file', 'mask_file', 'noise_file')
-    elsewhere = {*measured, *gradients, *on_series}
+    elsewhere = {*measured, 'bval_file', 'bvec_file', *on_grid, 'noise_file'}
     workflow.connect([
         (trace, outputs_wf, [('facts', 'inputnode.trace_facts')]),
         (harmonize_wf, outputs_wf, [
             ('outputnode.facts', 'inputnode.network_facts'),
-            ('outputnode.series_facts', 'inputnode.series_facts'),
-            *((f'outputnode.series_{port}', f'inputnode.{port}') for port in on_series),
             *(
                 (f'outputnode.{product.port}', f'inputnode.{product.port}')
-                for product in PRODUCTS
+                for product in products_of(series=series)
                 if product.port not in elsewhere
             ),
         ]),

@@ -33,9 +33,12 @@ def init_harmonize_wf(
     zero_filling: int,
     method: Method,
     threads: int,
+    series: bool,
     name: str = 'harmonize_wf',
 ) -> Workflow:
     """Run the network on two summary images, and multiply the series by the gain it predicts.
+
+    Without a series there is none of what ``SERIES_PORTS`` lists.
 
     Parameters
     ----------
@@ -47,6 +50,8 @@ def init_harmonize_wf(
         reconstructed pixels for each acquired one, in plane
     method : Method
     threads : int
+    series : bool
+        whether there is a series to multiply
 
     Inputs
     ------
@@ -103,6 +108,8 @@ def init_harmonize_wf(
             ('facts', 'facts'),
         ]),
     ])  # fmt: skip
+    if not series:
+        return workflow
 
     series = Node(
         HarmonizeSeries(

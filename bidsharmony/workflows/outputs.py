@@ -21,6 +21,7 @@ class Product(NamedTuple):
     extension: str = '.nii.gz'
     sidecar: str = ''
     resolution: str = ''
+    of_series: bool = False
 
     @property
     def ending(self) -> str:
@@ -36,9 +37,9 @@ class Product(NamedTuple):
 
 
 PRODUCTS = (
-    Product('dwi_file', 'harmonized', 'dwi', sidecar='series'),
-    Product('bval_file', 'harmonized', 'dwi', '.bval'),
-    Product('bvec_file', 'harmonized', 'dwi', '.bvec'),
+    Product('dwi_file', 'harmonized', 'dwi', sidecar='series', of_series=True),
+    Product('bval_file', 'harmonized', 'dwi', '.bval', of_series=True),
+    Product('bvec_file', 'harmonized', 'dwi', '.bvec', of_series=True),
     Product('b0_file', 'harmonized', 'dwiref', sidecar='canonical'),
     Product('trace_file', 'harmonized', 'trace', sidecar='canonical'),
     Product('adc_file', 'harmonized', 'ADC', sidecar='adc'),
@@ -46,25 +47,38 @@ PRODUCTS = (
     Product('canonical_mask', 'brain', 'mask', sidecar='canonical_mask', resolution='canonical'),
     Product('gain_file', 'gain', 'dwimap', sidecar='gain'),
     Product('field_file', 'biasfield', 'dwimap', sidecar='biasfield'),
-    Product('noise_file', 'noise', 'dwimap', sidecar='noise'),
+    Product('noise_file', 'noise', 'dwimap', sidecar='noise', of_series=True),
     Product('uncertainty_file', 'uncertainty', 'dwimap', sidecar='uncertainty'),
     Product('qc_file', 'harmonized', 'qc', '.json'),
     Product('audit_file', 'audit', 'slices', '.npz'),
 )
 
 
-def expected_endings() -> tuple[str, ...]:
+def products_of(*, series: bool) -> tuple[Product, ...]:
+    """List the products of a run that makes a series, or of one that makes none."""
+    return tuple(product for product in PRODUCTS if series or not product.of_series)
+
+
+def expected_endings(*, series: bool = True) -> tuple[str, ...]:
     """List what follows the stem in the name of every file of a finished run.
+
+    Parameters
+    ----------
+    series : bool
+        whether the run makes a harmonized series
 
     Examples
     --------
     >>> '_desc-harmonized_dwi.json' in expected_endings(), len(expected_endings())
     (True, 24)
+    >>> '_desc-harmonized_dwi.json' in expected_endings(series=False)
+    False
     """
+    products = products_of(series=series)
     sidecars = [
-        product.ending.removesuffix('.nii.gz') + '.json' for product in PRODUCTS if product.sidecar
+        product.ending.removesuffix('.nii.gz') + '.json' for product in products if product.sidecar
     ]
-    return (*(product.ending for product in PRODUCTS), *sidecars)
+    return (*(product.ending for product in products), *sidecars)
 
 
 def init_outputs_wf(
@@ -74,6 +88,7 @@ def init_outputs_wf(
     sidecar: dict,
     denoising: dict[str, bool],
     staging_dir: Path,
+    series: bool,
     name: str = 'outputs_wf',
 ) -> Workflow:
     """Write every product of a run, each image with its sidecar.
@@ -89,17 +104,20 @@ def init_outputs_wf(
     denoising : dict
         ``mppca`` and ``rician``: what was done to the series before anything else
     staging_dir : Path
+    series : bool
+        whether the run makes a harmonized series
 
     Inputs
     ------
-    one port per product (see ``PRODUCTS``), and
+    one port per product (see ``products_of``), and
     figure_files, figure_descs
         pictures and what they show
     trace_facts, network_facts, series_facts
         what the sidecars say of the trace image, the network and the series
     """
     workflow = Workflow(name=name)
-    ports = [product.port for product in PRODUCTS]
+    products = products_of(series=series)
+    ports = [product.port for product in products]
     extra = ['figure_files', 'figure_descs', 'trace_facts', 'network_facts', 'series_facts']
     inputnode = Node(IdentityInterface(fields=[*ports, *extra]), name='inputnode')
 
@@ -112,7 +130,7 @@ def init_outputs_wf(
         ]),
     ])  # fmt: skip
 
-    for product in PRODUCTS:
+    for product in products:
         sink = _sink(product.port.removesuffix('_file'), source_file, staging_dir)
         sink.inputs.desc = product.desc
         sink.inputs.suffix = product.suffix

@@ -142,6 +142,118 @@ def test_skipped_by_design(tmp_path, name, said):
     assert said in found.skipped[0].reason
 
 
+TRACE = 'sub-01/dwi/sub-01_acq-x_rec-TRACE_dwi.nii.gz'
+PLAIN = 'sub-01/dwi/sub-01_acq-x_trace.nii.gz'
+B0, SERIES = '0\n', '0 1000 1000\n'
+
+
+def pairable(tmp_path, images: dict[str, str | None], **selection):
+    """Write images of one participant, each with these b-values beside it, and collect them."""
+    files = {}
+    for image, bvals in images.items():
+        files[image] = ''
+        if bvals is not None:
+            files[image.replace('.nii.gz', '.bval')] = bvals
+        if bvals == SERIES:
+            files[image.replace('.nii.gz', '.bvec')] = '0 1 0\n0 0 1\n0 0 0\n'
+    return collect_dwi(write_dataset(tmp_path, files, gradients=False), **selection)
+
+
+@pytest.mark.parametrize('trace', [TRACE, PLAIN])
+@pytest.mark.parametrize(
+    ('others', 'sources', 'said'),
+    [
+        ({'sub-01_acq-x_dwi': B0}, ['sub-01_acq-x_dwi'], 'no diffusion weighting'),
+        ({'sub-01_dwi': '1.25\n'}, ['sub-01_dwi'], 'no diffusion weighting'),
+        ({'sub-01_acq-b_dwi': SERIES}, ['sub-01_acq-b_dwi'], None),
+        # the same acquisition, then the same run and direction, then b=0 alone, come first
+        (
+            {'sub-01_acq-a_dwi': SERIES, 'sub-01_acq-b_dwi': B0, 'sub-01_acq-x_run-1_dwi': B0},
+            ['sub-01_acq-x_run-1_dwi', 'sub-01_acq-b_dwi', 'sub-01_acq-a_dwi'],
+            'no diffusion weighting',
+        ),
+        ({'sub-01_acq-x_dwi': SERIES}, None, 'sub-01_acq-x_dwi.nii.gz of the same acquisition'),
+        ({'sub-01_acq-x_desc-a_dwi': SERIES}, None, 'of the same acquisition covers it'),
+        ({'sub-01_acq-x_sbref': None}, None, 'its session has no b=0'),
+        ({'sub-01_acq-x_part-phase_dwi': B0}, None, 'its session has no b=0'),
+    ],
+)
+def test_trace_image_without_gradients(tmp_path, trace, others, sources, said):
+    """It is a run with the images that may hold its b=0, or skipped with the reason."""
+    images = {f'sub-01/dwi/{stem}.nii.gz': bvals for stem, bvals in others.items()}
+    found = pairable(tmp_path, {trace: None, **images})
+    assert not found.refused
+    runs = {run.relative: run for run in found.runs}
+    assert (trace in runs) == (sources is not None)
+    if sources:
+        run = runs[trace]
+        assert (run.bval, run.bvec) == (None, None)
+        assert [path.image.name for path in run.b0_sources] == [f'{s}.nii.gz' for s in sources]
+    assert said is None or said in ' '.join(item.reason for item in found.skipped)
+
+
+def test_trace_image_is_paired_in_its_session_whatever_is_selected(tmp_path):
+    """A b=0 of another session is none; one that a filter leaves out is."""
+    images = {
+        f'sub-01/ses-{ses}/dwi/sub-01_ses-{ses}_{rest}.nii.gz': bvals
+        for ses, rest, bvals in (
+            ('a', 'acq-x_dwi', SERIES), ('a', 'acq-y_trace', None), ('b', 'acq-y_trace', None),
+            ('a', 'acq-x_trace', None),
+        )
+    }  # fmt: skip
+    found = pairable(tmp_path, images)
+    assert [run.image.name for run in found.runs] == [
+        'sub-01_ses-a_acq-x_dwi.nii.gz',
+        'sub-01_ses-a_acq-y_trace.nii.gz',
+    ]
+    assert 'its session has no b=0' in found.skipped[-1].reason
+    # asked for alone, the trace image of a series is not covered by it
+    found = collect_dwi(tmp_path, session_id=['a'], filters={'suffix': 'trace'})
+    assert [run.image.name for run in found.runs] == [
+        'sub-01_ses-a_acq-x_trace.nii.gz',
+        'sub-01_ses-a_acq-y_trace.nii.gz',
+    ]
+
+
+def test_trace_image_that_is_not_there_is_refused(tmp_path):
+    """A link to nothing is a fault, not a kind of image."""
+    write_dataset(tmp_path, {PLAIN: Path('gone'), RUN: '', 'sub-01/dwi/sub-01_dwi.bval': B0})
+    (refused,) = collect_dwi(tmp_path).refused
+    assert (refused.relative, 'a link to a file' in refused.reason) == (PLAIN, True)
+
+
+@pytest.mark.parametrize(
+    ('bvals', 'threshold', 'kind'),
+    [
+        ('0 0\n', 50.0, 'skipped'),
+        ('5\n', 50.0, 'skipped'),
+        ('60\n', 50.0, 'runs'),
+        ('60\n', 70.0, 'skipped'),
+        ('0 1\n', 50.0, 'runs'),  # perhaps ms/um2: judged with the image
+        ('nonsense\n', 50.0, 'runs'),
+    ],
+)
+def test_reverse_phase_encoding_b0_is_no_failure(tmp_path, bvals, threshold, kind):
+    """A b=0 image beside a series has nothing to harmonize, with b-vectors or without."""
+    reverse = 'sub-01/dwi/sub-01_dir-PA_dwi'
+    forward = 'sub-01/dwi/sub-01_dir-AP_dwi.nii.gz'
+    files = {forward: '', f'{reverse}.nii.gz': '', f'{reverse}.bval': bvals}
+    found = collect_dwi(write_dataset(tmp_path, files), b0_threshold=threshold)
+    assert forward in relatives(found.runs)
+    assert f'{reverse}.nii.gz' in relatives(getattr(found, kind))
+    assert not found.refused
+
+
+def test_magnitude_of_a_complex_series_is_a_run(tmp_path):
+    """Its phase is not, and both phase-encoding directions are."""
+    names = [
+        f'sub-01_dir-{pe}_part-{part}_dwi' for pe in ('AP', 'PA') for part in ('mag', 'phase')
+    ]
+    found = collect_dwi(write_dataset(tmp_path, {f'sub-01/dwi/{n}.nii.gz': '' for n in names}))
+    assert [run.stem for run in found.runs] == ['sub-01_dir-AP_part-mag', 'sub-01_dir-PA_part-mag']
+    assert len(found.skipped) == 2
+
+
 def test_trace_with_its_own_gradients_is_a_run(tmp_path):
     """A trace image that comes with b-values is a series like another."""
     image = 'sub-01/dwi/sub-01_rec-trace_dwi.nii.gz'

@@ -14,6 +14,8 @@ STEMS = {
     'sub-01_space-ACPC_desc-preproc_dwi.nii.gz': 'sub-01_space-ACPC',
     'sub-01_foo-1_res-2_den-3_chunk-1_dwi.nii': 'sub-01_foo-1_res-2_den-3_chunk-1',
     'sub-01_dir-AP_acq-b_dwi.nii.gz': 'sub-01_dir-AP_acq-b',
+    'sub-01_ses-a_acq-b1000_trace.nii.gz': 'sub-01_ses-a_acq-b1000',
+    'sub-01_rec-TRACE_dwi.nii': 'sub-01_rec-TRACE',
 }
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,14 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from bidsharmony.bids import DwiRun, Scanner
-from bidsharmony.interfaces.inputs import InputError, check_run, read_to_end
+from bidsharmony.bids import B0Source, DwiRun, Scanner
+from bidsharmony.interfaces.inputs import (
+    NO_DIRECTIONS,
+    InputError,
+    SkippedRunError,
+    check_run,
+    read_to_end,
+)
 from tests import tiny_dataset
 
 
@@ -240,3 +247,132 @@ def test_plain_nifti(image):
     plain = image.with_name('sub-01_dwi.nii')
     plain.write_bytes(gzip.decompress(image.read_bytes()))
     assert check_run(as_run(plain), 50.0).shape == (24, 24, 12, 7)
+
+
+def test_volumes_without_a_direction_make_no_series(image):
+    """One direction among them would."""
+    assert check_run(as_run(image), 50.0).no_series == ''
+    checked = check_run(as_run(tiny_dataset.drop_directions(image)), 50.0)
+    assert checked.no_series == NO_DIRECTIONS
+    assert checked.notes == (
+        '1 volume with b > 50 s/mm2 and without a direction counts as trace images.',
+    )
+
+
+@pytest.fixture
+def pair(image):
+    """Describe a trace image and a series with b=0 on its grid; keywords are of the trace."""
+
+    def make(*sources, **how):
+        root = image.parents[2]
+        trace = tiny_dataset.write_trace(root, 'sub-01_acq-t', **how)
+        sidecar = json.loads(trace.with_name('sub-01_acq-t_trace.json').read_text())
+        found = sources or (B0Source(image, image.with_name('sub-01_dwi.bval')),)
+        run = as_run(trace)
+        return replace(run, sidecar=sidecar, bval=None, bvec=None, b0_sources=found)
+
+    return make
+
+
+def test_pair_is_described_as_the_series_it_becomes(image, pair):
+    """Every file that it depends on is hashed, the b=0 among them."""
+    checked = check_run(pair(), 50.0)
+    assert checked.shape == (24, 24, 12, 2)
+    assert (checked.b0_ixs, checked.shells) == ((0,), ((1000.0, 1),))
+    assert checked.partner.b0_ixs == (0,)
+    assert checked.partner.bvals == (0.0, 1000.0)
+    assert checked.no_series
+    assert checked.notes == ('The b=0 comes from sub-01_dwi.nii.gz.',)
+    assert checked.warnings == ()
+    names = [
+        f'sub-01/dwi/sub-01_{end}'
+        for end in ('acq-t_trace.json', 'acq-t_trace.nii.gz', 'dwi.bval', 'dwi.nii.gz')
+    ]
+    assert sorted(checked.inputs) == names
+    assert checked.inputs[names[3]] == hashlib.sha256(image.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ('sidecar', 'b_value', 'said'),
+    [
+        ({'DiffusionBValue': 800}, 800, None),
+        ({'B_value': '1000'}, 1000, None),
+        ({'DiffusionBFactor': [900.0]}, 900, None),
+        ({}, 1000, 'does not state the b-value'),
+        ({'BValue': [0, 1000]}, 1000, 'does not state the b-value'),
+        ({'BValue': 'high'}, 1000, 'does not state the b-value'),
+        ({'BValue': 0}, 1000, 'states as 0 the b-value'),
+        ({'BValue': 1000, 'EchoTime': 0.071}, 1000, None),
+        ({'BValue': 1000, 'EchoTime': 0.09}, 1000, 'is 0.09 s, that of its b=0 0.071 s'),
+    ],
+)
+def test_b_value_of_a_trace_image(image, pair, sidecar, b_value, said):
+    """It is what the sidecar says, or 1000 with a warning."""
+    source = B0Source(image, image.with_name('sub-01_dwi.bval'), tiny_dataset.SIDECAR)
+    checked = check_run(pair(source, sidecar=sidecar), 50.0)
+    assert checked.shells == ((b_value, 1),)
+    assert len(checked.warnings) == (said is not None)
+    assert said is None or said in checked.warnings[0]
+
+
+def test_a_pair_lies_on_one_grid(pair):
+    """Rounding is forgiven, a millimetre is not."""
+    assert check_run(pair(shift=0.05), 50.0).partner
+    with pytest.raises(SkippedRunError, match=r'sub-01_dwi.nii.gz lies up to 1.0 mm away'):
+        check_run(pair(shift=1.0), 50.0)
+
+
+def other_shape(path):
+    """Have half of the slices."""
+    whole = nb.load(path)
+    half = np.asarray(whole.dataobj[:, :, :6])
+    nb.save(nb.Nifti1Image(half, None, whole.header), path)
+
+
+def no_b0(path):
+    """Have only weighted volumes."""
+    path.with_name('sub-01_dwi.bval').write_text(' '.join(['1000'] * 7))
+
+
+def other_count(path):
+    """Have a b-value too few."""
+    path.with_name('sub-01_dwi.bval').write_text('0 1000')
+
+
+@pytest.mark.parametrize(
+    ('change', 'said'),
+    [
+        (other_shape, r'a trace image of \(24, 24, 12\) voxels .* has \(24, 24, 6\) voxels'),
+        (no_b0, 'sub-01_dwi.nii.gz has no b=0 volume'),
+        (other_count, '2 b-values for 7 volumes'),
+        (cut, 'sub-01_dwi.nii.gz .*cut'),
+    ],
+    ids=lambda value: getattr(value, '__name__', ''),
+)
+def test_why_a_trace_image_finds_no_partner(image, pair, change, said):
+    """It is skipped, with what each image tried is like, in one line."""
+    change(image)
+    with pytest.raises(SkippedRunError, match=said) as caught:
+        check_run(pair(), 50.0)
+    assert '\n' not in str(caught.value)
+
+
+def test_the_second_choice_is_taken_where_the_first_does_not_fit(image, pair):
+    """Sources are tried in their order."""
+    moved = tiny_dataset.write_run(image.parents[2], 'sub-01_acq-far')
+    other_shape(moved)
+    sources = [B0Source(path, path.with_name(path.name[:-7] + '.bval')) for path in (moved, image)]
+    assert check_run(pair(*sources), 50.0).partner.image == image
+
+
+def test_damaged_or_manifold_trace_image(pair):
+    """Damage is refused; several volumes are skipped, since nothing tells them apart."""
+    run = pair()
+    whole = nb.load(run.image)
+    data = np.repeat(np.asarray(whole.dataobj)[..., None], 3, axis=-1)
+    nb.save(nb.Nifti1Image(data, whole.affine), run.image)
+    with pytest.raises(SkippedRunError, match='holds 3 volumes'):
+        check_run(run, 50.0)
+    cut(run.image)
+    with pytest.raises(InputError, match='the file is cut'):
+        check_run(run, 50.0)

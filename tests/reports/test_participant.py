@@ -101,6 +101,26 @@ def test_page_has_the_same_bytes_again(finished):
     assert str(out_dir) not in content.decode()
 
 
+def test_page_of_a_trace_image_says_that_there_is_no_series(page_of, tmp_path):
+    """And nothing about a series, its ratios or its directions."""
+    document = qc(
+        '01', 'avanto', no_series='the trace image has no gradient table', guarantee=None
+    )
+    document['summary'] |= {'n_directions': 0, 'trace_method': 'geometric'}
+    document['input'] |= {'b0_image': 'bids:raw:sub-01/dwi/sub-01_dwi.nii.gz'}
+    html = page_of(document)
+    assert faults(html, tmp_path) == []
+    words = Page(html).words
+    for text in (
+        'No series was made. The trace image has no gradient table.',
+        "the scanner's own trace image at b = 1000",
+        'tissue, fluid in the brain 81 %, 15 %',
+    ):
+        assert text in words, text
+    for text in ('Diffusion contrast', 'stay what they were', 'directions'):
+        assert text not in words, text
+
+
 @pytest.mark.parametrize('payload', PAYLOADS)
 def test_planted_markup_comes_out_as_text(page_of, tmp_path, payload):
     """Every displayed field may hold anything."""

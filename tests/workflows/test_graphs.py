@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from bidsharmony.bids import B0Source
 from bidsharmony.interfaces.inputs import check_run
 from bidsharmony.workflows.denoise import init_denoise_wf, preparation_warnings
 from bidsharmony.workflows.method import Method
-from bidsharmony.workflows.outputs import PRODUCTS, expected_endings
+from bidsharmony.workflows.outputs import PRODUCTS, expected_endings, products_of
 from bidsharmony.workflows.participant import init_participant_wf, workflow_name
 from tests import tiny_dataset
 from tests.interfaces.test_inputs import as_run
@@ -31,9 +32,14 @@ def workflow(tmp_path):
     root = tiny_dataset.write_dataset(tmp_path / 'raw')
     images = [tiny_dataset.write_run(root, f'sub-01_dir-{label}') for label in ('AP', 'PA')]
     long, short = (check_run(as_run(image), 50.0) for image in images)
+    return graph(tmp_path, [replace(long, shape=(*long.shape[:3], 33)), short])
+
+
+def graph(tmp_path, checked):
+    """Build the graph of a participant's runs."""
     return init_participant_wf(
         subject='01',
-        runs=[replace(long, shape=(*long.shape[:3], 33)), short],
+        runs=checked,
         staging_dir=tmp_path / 'staging',
         work_dir=tmp_path / 'work',
         method=METHOD,
@@ -49,6 +55,24 @@ def test_each_run_has_every_sink(workflow):
             n for n in names if n.startswith(workflow_name(f'sub-01_dir-{label}')) and 'ds_' in n
         ]
         assert len(sinks) == len(PRODUCTS) + 1
+
+
+@pytest.mark.parametrize('paired', [False, True], ids=['one file', 'two files'])
+def test_without_directions_there_is_no_series(tmp_path, paired):
+    """Neither gain on volumes nor sinks for them; a pair of files is put together first."""
+    root = tiny_dataset.write_dataset(tmp_path / 'raw')
+    image = tiny_dataset.write_run(root, 'sub-01')
+    run = as_run(tiny_dataset.drop_directions(image))
+    if paired:
+        trace = tiny_dataset.write_trace(root, 'sub-01_acq-b1000')
+        source = B0Source(image, run.bval)
+        run = replace(as_run(trace), b0_sources=(source,))
+    workflow = graph(tmp_path, [check_run(run, 50.0)])
+    names = workflow.list_node_names()
+    sinks = [name for name in names if 'ds_' in name]
+    assert len(sinks) == len(products_of(series=False)) + 1 == len(PRODUCTS) - 3
+    assert not [name for name in names if name.endswith('harmonize_wf.series')]
+    assert bool([name for name in names if name.endswith('.pair')]) == paired
 
 
 def test_runs_do_not_depend_on_each_other(workflow):
