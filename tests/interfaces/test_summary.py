@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from bidsharmony.bids import DwiRun, Scanner
-from bidsharmony.interfaces.harmonize import ApplyGain, HarmonizeSummary
+from bidsharmony.interfaces.harmonize import HarmonizeSummary
 from bidsharmony.interfaces.inputs import InputError, check_run
+from bidsharmony.interfaces.series import HarmonizeSeries
 from bidsharmony.interfaces.sidecars import scanner_facts
 from bidsharmony.interfaces.summary import BrainMask, MeanB0, PairTrace, TraceWeighted
 from tests import tiny_dataset
@@ -158,15 +159,20 @@ def test_any_type_and_scaling(tmp_path, stored, scaling):
     # an error of half a step in the darkest signal, over b and the ADC
     rtol = step / series[brain].min() / (1000 * WHITE) + 1e-4
     as_expected(found, brain, core, rtol=rtol)
-    for name, value in (('gain', 3.0), ('field', 1.5)):
+    for name, value in (('gain', 3.0), ('field', 1.5), ('noise', 0.0)):
         volume = nb.Nifti1Image(np.full(SHAPE, value, np.float32), affine)
         nb.save(volume, tmp_path / f'{name}.nii.gz')
-    applied = ApplyGain(
+    applied = HarmonizeSeries(
         dwi_file=str(run.image),
+        bval_file=str(run.bval),
+        bvec_file=str(run.bvec),
         field_file=str(tmp_path / 'field.nii.gz'),
         gain_file=str(tmp_path / 'gain.nii.gz'),
+        noise_file=str(tmp_path / 'noise.nii.gz'),
         mask_file=mask,
         b0_ixs=[0],
+        slice_axis=2,
+        network_facts={'canonical_fwhm_mm': 2.0, 'resolution_mm': [None] * 3},
     )
     outputs = applied.run(cwd=tmp_path).outputs
     after = nb.load(outputs.dwi_file)
