@@ -29,7 +29,7 @@ from bidsharmony.bids.records import (
 )
 from bidsharmony.bids.scanner import scanner_identity
 from bidsharmony.bids.sidecar import LARGEST_JSON, Inheritance, read_json, why_unusable
-from bidsharmony.numerics.gradients import B0_THRESHOLD, GradientError, are_all_b0, parse_bvals
+from bidsharmony.settings import B0_THRESHOLD
 
 LOGGER = logging.getLogger(__name__)
 
@@ -368,6 +368,9 @@ class Search:
 
     def _holds_only_b0(self, bval: Path) -> bool:
         """Tell the b-values of a b=0 image; a file that cannot be read is judged with its run."""
+        # --help goes through this module, and does without numpy
+        from bidsharmony.numerics.gradients import GradientError, are_all_b0, parse_bvals
+
         try:
             if bval.stat().st_size > LARGEST_JSON:
                 return False

@@ -27,7 +27,7 @@ from bidsharmony.bids.sidecar import (
     read_json,
     why_unusable,
 )
-from bidsharmony.numerics.gradients import B0_THRESHOLD
+from bidsharmony.settings import B0_THRESHOLD
 
 QSIPREP = 'qsiprep'
 """How BIDS URIs call QSIPrep's derivatives."""
