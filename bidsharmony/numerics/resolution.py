@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage, sparse, special
+from scipy import sparse, special
 
 from bidsharmony.numerics.slices import FWHM_PER_SD
+from bidsharmony.numerics.spectrum import taper
 
 #: cycles/mm between which spectra are compared: below lie contrast and shading, above noise
 FITTED_BAND = (0.03, 0.22)
@@ -239,10 +240,7 @@ def _power_along(
     for image, mask in zip(slices, masks, strict=True):
         if not mask.any():
             continue
-        depth = ndimage.distance_transform_edt(
-            np.pad(mask, 1), sampling=np.array(lengths_mm) / mask.shape
-        )[1:-1, 1:-1]
-        window = np.sin(0.5 * np.pi * depth / depth.max()) ** 2
+        window = taper(mask, tuple(np.array(lengths_mm) / mask.shape))
         centred = (image - np.sum(image * window) / window.sum()) * window
         if axis == 1:
             centred, window = centred.T, window.T

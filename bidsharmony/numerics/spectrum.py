@@ -75,7 +75,7 @@ def run_psd(slices: np.ndarray, masks: np.ndarray, pixel: float) -> tuple[np.nda
     step = 1 / (side * pixel)
     total = np.zeros(side // 2 + 1)
     for image, mask in zip(slices, np.asarray(masks, bool), strict=True):
-        window = _taper(mask)
+        window = taper(mask)
         total += _windowed_psd(np.asarray(image, np.float64), window) * (window**2).sum()
     freqs, power = step * np.arange(1, len(total)), total[1:]
     area = power.sum() * step
@@ -141,9 +141,21 @@ def _windowed_psd(image: np.ndarray, window: np.ndarray) -> np.ndarray:
     return _ring_means(np.abs(np.fft.fft2(centred)) ** 2 / (window**2).sum())
 
 
-def _taper(mask: np.ndarray) -> np.ndarray:
-    """Return a Hann window that rises from the edge of a mask to its deepest point."""
+def taper(mask: np.ndarray, pixel: tuple[float, float] = (1.0, 1.0)) -> np.ndarray:
+    """Return a Hann window that rises from the edge of a mask to its deepest point.
+
+    Parameters
+    ----------
+    mask : (H, W) bool
+    pixel : (2,) float
+        Rows' and columns' distance, in any unit.
+
+    Returns
+    -------
+    (H, W) float64
+        0 outside of the mask, 1 at its deepest point.
+    """
     # the border of the picture is an edge too
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=pixel)[1:-1, 1:-1]
     deepest = depth.max()
     return np.sin(0.5 * np.pi * depth / deepest) ** 2 if deepest > 0 else depth
