@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from dipy.denoise.localpca import mppca
+from scipy import ndimage
 
 FEWEST_VOLUMES = 10
 """Diffusion in a patch takes up to seven components (S0 and a tensor); noise needs some more."""
@@ -87,9 +90,31 @@ def denoise_mppca(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     series = np.asarray(series, np.float32)
     radius = np.array(patch_radius(series.shape))
-    denoised, sigma = mppca(series, patch_radius=radius, return_sigma=True, suppress_warning=True)
-    # a variance of 0 may come out a rounding below it
-    return denoised, np.nan_to_num(sigma, nan=0.0).astype(np.float32)
+    with warnings.catch_warnings():
+        # patches of mostly zeros leave no component that could be noise; see `_mended`
+        warnings.filterwarnings('ignore', 'Mean of empty slice', RuntimeWarning)
+        warnings.filterwarnings('ignore', 'invalid value encountered', RuntimeWarning)
+        denoised, sigma = mppca(
+            series, patch_radius=radius, return_sigma=True, suppress_warning=True
+        )
+    return denoised, _mended(sigma, series, radius)
+
+
+def _mended(sigma: np.ndarray, series: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """Take sigma from the nearest patches full of signal where a masked background spoils it.
+
+    Exact zeros lower the variance of patches that hold some, and leave too few samples in others,
+    whose sigma is no number; each voxel's sigma is a mean over all patches that hold it.
+    """
+    signal = (series != 0).any(axis=3)
+    reach = tuple(2 * int(r) + 1 for r in 2 * radius)
+    clean = ndimage.minimum_filter(signal, size=reach, mode='nearest') & np.isfinite(sigma)
+    if not clean.any():
+        clean = np.isfinite(sigma)
+    if not clean.any():
+        return np.zeros(sigma.shape, np.float32)
+    nearest = ndimage.distance_transform_edt(~clean, return_distances=False, return_indices=True)
+    return np.where(signal, sigma[tuple(nearest)], 0.0).astype(np.float32)
 
 
 def remove_rician_bias(signal: np.ndarray, sigma: np.ndarray) -> np.ndarray:

@@ -35,6 +35,20 @@ def test_mppca_finds_the_noise_and_takes_it_out(rng, n_directions):
     assert denoised.dtype == sigma.dtype == np.float32
 
 
+@pytest.mark.parametrize('n_directions', [10, 31])
+def test_a_masked_background_hides_no_noise(rng, n_directions):
+    """Exact zeros around the brain spoil the patches at its rim: sigma comes from within."""
+    shape = (22, 22, 22)
+    distance = np.linalg.norm(np.indices(shape) - 10.5, axis=0)
+    brain = distance < 9
+    level = 400 * np.exp(-rng.uniform(0, 1, n_directions + 2))
+    series = np.where(brain[..., None], level + rng.normal(0, 3, (*shape, len(level))), 0)
+    _, sigma = denoise_mppca(series)
+    assert np.median(sigma[brain]) == pytest.approx(3, rel=0.05)
+    assert (np.abs(sigma[brain] / 3 - 1) < 0.25).mean() > 0.99
+    assert not sigma[~brain].any()
+
+
 def test_mppca_of_nothing_is_nothing():
     """An empty background has no noise, not nan."""
     series = np.zeros((7, 7, 7, 12), np.float32)
