@@ -56,12 +56,20 @@ class Operator:
         Parameters
         ----------
         volume : (I, J, K) float
+            What is not finite counts as not measured.
 
         Returns
         -------
         (I', J', K') float64
+            The weighted mean of what was measured; nan where that has less than half the weight.
         """
-        return _along_axes(self.rows, volume)
+        finite = np.isfinite(volume)
+        if finite.all():
+            return _along_axes(self.rows, volume)
+        covered = _along_axes(self.rows, finite)
+        known = covered >= 0.5
+        total = _along_axes(self.rows, np.where(finite, volume, 0.0))
+        return np.where(known, total / np.where(known, covered, 1.0), np.nan)
 
     def propagate(self, sigma: np.ndarray) -> np.ndarray:
         """Tell what becomes of noise that is independent from voxel to voxel.

@@ -116,3 +116,17 @@ def test_the_same_grid_and_width_changes_nothing():
     volume = np.random.default_rng(0).random((10, 10, 10))
     np.testing.assert_array_equal(operator.apply(volume), volume)
     assert operator.noise_gain == 1
+
+
+def test_holes_do_not_spread():
+    """A value that was not measured costs its own place at most; its neighbours stay the mean."""
+    operator = series_operator((30, 30, 20), (3.0, 3.0, 5.0), (3.0, 3.0, 5.0), 2.5, 6.0)
+    volume = np.full((30, 30, 20), 7.0)
+    volume[10, 12, 8] = np.nan
+    found = operator.apply(volume)
+    assert np.isnan(found).sum() == 0
+    np.testing.assert_allclose(found, 7.0, rtol=1e-9)
+    volume[:, :, :4] = np.inf
+    found = operator.apply(volume)
+    assert np.isnan(found[:, :, :7]).all()
+    np.testing.assert_allclose(found[:, :, 9:], 7.0, rtol=1e-9)
