@@ -13,7 +13,11 @@ from bidsharmony.numerics.diffusion import (
     floored,
     unit_directions,
 )
-from bidsharmony.numerics.tensor import Tensors, fit_tensors, v1_angles
+from bidsharmony.numerics.tensor import VOXELS_AT_ONCE, Tensors, fit_tensors, v1_angles
+
+SMALLEST_EXACT = float(np.finfo(np.float32).tiny) / 1e-7
+"""Signals that the gain would bring under this have no seven digits in a float32, and are not
+compared: they are rounding, not signal."""
 
 
 @dataclass(frozen=True)
@@ -106,14 +110,14 @@ def diffusion_change(
     """
     directions = unit_directions(np.asarray(bvecs, np.float64))
     tensor = determines_tensor(directions)
-    groups = [np.asarray(signal, np.float64) for signal in (before, after)]
-    sound = [np.isfinite(g).all(axis=1) & (g[:, :n_b0].mean(axis=1) > 0) for g in groups]
+    groups = [np.asarray(signal) for signal in (before, after)]
+    sound = [np.isfinite(g).all(axis=1) & (_s0(g, n_b0)[:, 0] > 0) for g in groups]
     if paired:
         sound = [sound[0] & sound[1]] * 2
     if not all(s.any() for s in sound):
         raise ValueError('no voxel of the mask has a positive b=0 signal')
     old, new = (
-        _diffusion_of(group[some], n_b0, np.asarray(bvals, float), directions, tensor)
+        _diffusion_of(group, some, n_b0, np.asarray(bvals, float), directions, tensor)
         for group, some in zip(groups, sound, strict=True)
     )
     md_change = fa_change = degrees = None
@@ -134,16 +138,35 @@ def diffusion_change(
     )
 
 
+def _s0(signal: np.ndarray, n_b0: int) -> np.ndarray:
+    """Average the b=0 volumes, (V, 1) float64."""
+    return signal[:, :n_b0].mean(axis=1, keepdims=True, dtype=np.float64)
+
+
 def _diffusion_of(
-    signal: np.ndarray, n_b0: int, bvals: np.ndarray, directions: np.ndarray, tensor: bool
+    signal: np.ndarray,
+    sound: np.ndarray,
+    n_b0: int,
+    bvals: np.ndarray,
+    directions: np.ndarray,
+    tensor: bool,
 ) -> Tensors:
-    """Fit tensors, or only mean diffusivities where the directions determine no more."""
-    s0 = signal[:, :n_b0].mean(axis=1, keepdims=True)
-    ratio = floored(signal[:, n_b0:], s0, bvals) / s0
-    if tensor:
-        return fit_tensors(ratio, bvals, directions, method='OLS')
-    md = np.mean(-np.log(ratio) / bvals, axis=1)
-    return Tensors(md, np.zeros(len(md)), np.zeros((len(md), 3)))
+    """Fit tensors, or only mean diffusivities where the directions determine no more.
+
+    A few voxels at a time are in double precision.
+    """
+    parts = []
+    voxels = np.flatnonzero(sound)
+    for start in range(0, len(voxels), VOXELS_AT_ONCE):
+        some = signal[voxels[start : start + VOXELS_AT_ONCE]]
+        s0 = _s0(some, n_b0)
+        ratio = floored(some[:, n_b0:], s0, bvals) / s0
+        if tensor:
+            parts.append(fit_tensors(ratio, bvals, directions, method='OLS'))
+        else:
+            md = np.mean(-np.log(ratio) / bvals, axis=1)
+            parts.append(Tensors(md, np.zeros(len(md)), np.zeros((len(md), 3))))
+    return Tensors(*(np.concatenate([getattr(p, n) for p in parts]) for n in ('md', 'fa', 'v1')))
 
 
 def apply_gain(series: np.ndarray, field: np.ndarray) -> np.ndarray:
@@ -224,6 +247,9 @@ def ratio_change(
             continue
         old, new = (_in_mask(series, [ix], mask)[:, 0] for series in (before, after))
         use = sound & np.isfinite(old) & np.isfinite(old_s0) & (old > 0)
+        with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
+            tail = (new_s0 >= SMALLEST_EXACT) & (old * (new_s0 / old_s0) < SMALLEST_EXACT)
+        use &= ~tail
         if not use.any():
             continue
         compared |= use
