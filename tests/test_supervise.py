@@ -369,6 +369,34 @@ def test_page_tells_failed_from_refused_and_nothing_twice(tmp_path, monkeypatch)
     assert found['skipped'] == [list(skipped[1])]
 
 
+def test_what_a_run_makes_no_more_is_removed(tmp_path, monkeypatch):
+    """A series that lost its directions leaves no file of the series beside the new outputs."""
+    found = marked(tmp_path)
+    old = 'sub-01/sub-01_desc-harmonized_dwi.nii.gz'
+    (tmp_path / old).write_text('old')
+    found['outputs'][old] = marker.file_sha256(tmp_path / old)
+    marker.write_marker(marker.marker_path(tmp_path, 'sub-01'), found)
+    monkeypatch.setattr(finish, 'write_participant_page', lambda *_, **named: None)
+    staged = tmp_path / 'staging' / 'sub-01'
+    staged.mkdir(parents=True)
+    (staged / 'sub-01_desc-harmonized_qc.json').write_text('{"new": 1}')
+    run = DwiRun(tmp_path / 'raw/sub-01/dwi/sub-01_dwi.nii.gz', None, None, {}, (), {}, Scanner())
+    settings = Settings(bids_dir=tmp_path / 'raw', output_dir=tmp_path)
+    finish.finish(
+        Job('sub-01', (run,), (), (), settings, '1'),
+        tmp_path / 'staging',
+        done=['sub-01'],
+        refused=[],
+        failed=[],
+        inputs={'in': 'bb'},
+        options={'x': 1},
+    )
+    assert not (tmp_path / old).exists()
+    kept = marker.read_marker(marker.marker_path(tmp_path, 'sub-01'))['outputs']
+    assert list(kept) == ['sub-01/sub-01_desc-harmonized_qc.json']
+    assert (tmp_path / next(iter(kept))).read_text() == '{"new": 1}'
+
+
 def test_trace_image_that_lost_its_b0_is_skipped_and_leaves_nothing(tmp_path, monkeypatch):
     """What was made of it earlier goes; the reason goes to the page, not to the failures."""
     raw = tiny_dataset.write_dataset(tmp_path / 'raw')

@@ -110,6 +110,10 @@ def finish(
         failed=sorted(failed),
     )
     outputs = {**kept, **promote(staging, output_dir)}
+    if earlier is not None:
+        # what a run made once and makes no more, such as a series without its directions
+        for name in set(outputs_of(earlier, done)) - set(outputs):
+            (output_dir / name).unlink(missing_ok=True)
     if job.settings.qsiprep_compat:
         outputs |= link_anatomy(job)
     remove_stale(job, outputs)
