@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import nibabel as nb
@@ -54,9 +55,9 @@ class PairTrace(SimpleInterface):
         self._results['dwi_file'] = write_volumes(
             folder / 'dwi.nii.gz',
             geometry_header(image.header, shape),
-            (
-                *iterate_volumes(self.inputs.b0_source, b0_ixs),
-                *iterate_volumes(self.inputs.trace_file),
+            chain(
+                iterate_volumes(self.inputs.b0_source, b0_ixs),
+                iterate_volumes(self.inputs.trace_file),
             ),
         )
         no_directions = ' '.join('0' * shape[3])
