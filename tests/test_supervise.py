@@ -272,7 +272,7 @@ def marked(output_dir: Path) -> dict:
         'participant': 'sub-01',
         'version': '1',
         'options': {'x': 1},
-        'inputs': {'in': 'aa'},
+        'inputs': {'sub-01': {'in': 'aa'}},
         'outputs': {name: marker.file_sha256(output_dir / name)},
         'runs': ['sub-01'],
         'refused': [],
@@ -287,10 +287,11 @@ CHANGES = {
     'nothing': ({}, True),
     'version': ({'version': '2'}, False),
     'option': ({'options': {'x': 2}}, False),
-    'input': ({'inputs': {'in': 'bb'}}, False),
-    'input gone': ({'inputs': {}}, False),
-    'input of no run asked for': ({'inputs': {}, 'stems': []}, True),
-    'further run': ({'stems': ['sub-01', 'sub-01_dir-AP']}, False),
+    'input': ({'inputs': {'sub-01': {'in': 'bb'}}}, False),
+    'input gone': ({'inputs': {'sub-01': {}}}, False),
+    'further input': ({'inputs': {'sub-01': {'in': 'aa', 'in2': 'cc'}}}, False),
+    'input of no run asked for': ({'inputs': {}}, True),
+    'further run': ({'inputs': {'sub-01': {'in': 'aa'}, 'sub-01_dir-AP': {}}}, False),
     'refused': ({'refused': [('a', 'b')]}, False),
     'skipped': ({'skipped': []}, False),
     'finished, not selected now': (
@@ -307,8 +308,7 @@ def test_what_makes_a_participant_run_again(tmp_path, change, unchanged):
     now = {
         'version': '1',
         'options': {'x': 1},
-        'inputs': {'in': 'aa'},
-        'stems': ['sub-01'],
+        'inputs': {'sub-01': {'in': 'aa'}},
         'refused': [],
         'skipped': [('sub-01/dwi/sub-01_FA.nii', 'a map')],
     }
@@ -334,8 +334,7 @@ def test_damage_is_noticed(tmp_path, damage):
         tmp_path,
         version='1',
         options={'x': 1},
-        inputs={'in': 'aa'},
-        stems=['sub-01'],
+        inputs={'sub-01': {'in': 'aa'}},
         refused=[],
         skipped=[('sub-01/dwi/sub-01_FA.nii', 'a map')],
     )
@@ -369,6 +368,30 @@ def test_page_tells_failed_from_refused_and_nothing_twice(tmp_path, monkeypatch)
     assert found['skipped'] == [list(skipped[1])]
 
 
+@pytest.mark.parametrize(('sha', 'kept'), [('aa', True), ('bb', False)])
+def test_a_run_is_kept_only_with_the_files_it_was_made_from(tmp_path, monkeypatch, sha, kept):
+    """Another run that reads the same file again finds it as it was, or changed."""
+    marked(tmp_path)
+    monkeypatch.setattr(finish, 'write_participant_page', lambda *_, **named: None)
+    staged = tmp_path / 'staging' / 'sub-01'
+    staged.mkdir(parents=True)
+    (staged / 'sub-01_dir-AP_desc-harmonized_qc.json').write_text('{}')
+    image = tmp_path / 'raw/sub-01/dwi/sub-01_dir-AP_dwi.nii.gz'
+    settings = Settings(bids_dir=tmp_path / 'raw', output_dir=tmp_path)
+    finish.finish(
+        Job('sub-01', (DwiRun(image, None, None, {}, (), {}, Scanner()),), (), (), settings, '1'),
+        tmp_path / 'staging',
+        done=['sub-01_dir-AP'],
+        refused=[],
+        failed=[],
+        inputs={'sub-01_dir-AP': {'in': sha, 'own': 'cc'}},
+        options={'x': 1},
+    )
+    found = marker.read_marker(marker.marker_path(tmp_path, 'sub-01'))
+    assert ('sub-01' in found['runs'], 'sub-01' in found['inputs']) == (kept, kept)
+    assert found['inputs']['sub-01_dir-AP'] == {'in': sha, 'own': 'cc'}
+
+
 def test_what_a_run_makes_no_more_is_removed(tmp_path, monkeypatch):
     """A series that lost its directions leaves no file of the series beside the new outputs."""
     found = marked(tmp_path)
@@ -388,7 +411,7 @@ def test_what_a_run_makes_no_more_is_removed(tmp_path, monkeypatch):
         done=['sub-01'],
         refused=[],
         failed=[],
-        inputs={'in': 'bb'},
+        inputs={'sub-01': {'in': 'bb'}},
         options={'x': 1},
     )
     assert not (tmp_path / old).exists()

@@ -104,7 +104,7 @@ def work(job: Job) -> list[Outcome]:
             except SkippedRunError as error:
                 outcomes[run.relative] = Outcome(run.relative, 'skipped', str(error))
                 job = replace(job, skipped=(*job.skipped, (run.relative, str(error))))
-        inputs = {name: sha for run in checked for name, sha in run.inputs.items()}
+        inputs = {output_stem(run.run.image): run.inputs for run in checked}
         options = result_options(job)
         output_dir = job.settings.output_dir
         if is_unchanged(
@@ -113,7 +113,6 @@ def work(job: Job) -> list[Outcome]:
             version=job.version,
             options=options,
             inputs=inputs,
-            stems=[output_stem(run.run.image) for run in checked],
             refused=refused,
             skipped=job.skipped,
         ):

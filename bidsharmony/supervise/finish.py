@@ -34,7 +34,7 @@ def finish(
     done: list[str],
     refused: list[tuple[str, str]],
     failed: list[tuple[str, str]],
-    inputs: dict[str, str],
+    inputs: dict[str, dict[str, str]],
     options: dict[str, Any],
 ) -> None:
     """Write the participant's page, promote everything, and mark the runs as done.
@@ -51,7 +51,7 @@ def finish(
         their stems
     refused, failed : list of (relative image, reason)
     inputs : dict
-        file to sha256
+        stem of each run to its files and their sha256
     options : dict
         those that change results
 
@@ -68,13 +68,14 @@ def finish(
     # asked for, read, and found to be none: what an earlier call made of it is out of date
     stems_skipped = {output_stem(run.image) for run in job.runs if run.relative in passed_over}
     addressed = {output_stem(run.image) for run in job.runs} | stems_refused
-    kept = _kept(earlier, output_dir, addressed, job.version, options)
+    now = {name: sha for files in inputs.values() for name, sha in files.items()}
+    kept = _kept(earlier, output_dir, addressed, job.version, options, now)
     runs = sorted({stem_of(name) for name in kept} - {''})
     marker = {
         'participant': job.participant,
         'version': job.version,
         'options': options,
-        'inputs': {**(earlier['inputs'] if kept else {}), **inputs},
+        'inputs': {**{stem: earlier['inputs'][stem] for stem in runs}, **inputs},
         'outputs': kept,
         'runs': runs,
         'refused': sorted(refused),
@@ -155,13 +156,20 @@ def _kept(
     addressed: set[str],
     version: str,
     options: dict[str, Any],
+    now: dict[str, str],
 ) -> dict[str, str]:
-    """Pick the outputs of earlier runs that still hold and are not made anew."""
+    """Pick the outputs of earlier runs that still hold and are not made anew.
+
+    Runs share files, such as an inherited sidecar or a b=0 that is lent: one that was made from
+    another version of a file than is there ``now`` holds no more.
+    """
     if earlier is None or earlier['version'] != version or earlier['options'] != options:
         return {}
     outputs = {}
     for stem in sorted(set(earlier['runs']) - addressed):
-        mine = outputs_of(earlier, [stem])
+        mine, made_from = outputs_of(earlier, [stem]), earlier['inputs'].get(stem)
+        if made_from is None or any(now.get(name, sha) != sha for name, sha in made_from.items()):
+            continue
         if intact(output_dir, mine):
             outputs.update(mine)
     return outputs

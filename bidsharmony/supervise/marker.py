@@ -135,8 +135,7 @@ def is_unchanged(
     *,
     version: str,
     options: Mapping[str, Any],
-    inputs: Mapping[str, str],
-    stems: Iterable[str],
+    inputs: Mapping[str, Mapping[str, str]],
     refused: Iterable[tuple[str, str]],
     skipped: Iterable[tuple[str, str]],
 ) -> bool:
@@ -152,22 +151,17 @@ def is_unchanged(
     options : mapping
         those that change results
     inputs : mapping
-        file to sha256, of the runs asked for now
-    stems : iterable of str
-        of the runs asked for now
+        stem of each run asked for now to its files and their sha256
     refused, skipped : iterable of (relative image, reason)
         now
     """
     if marker is None or marker['failed']:
         return False
-    stems, recorded = set(stems), marker['inputs']
-    # a file that is gone can only be told where it belongs to a run that is asked for
-    all_asked = stems == set(marker['runs'])
     return (
         marker['version'] == version
         and marker['options'] == dict(options)
-        and (inputs == recorded if all_asked else inputs.items() <= recorded.items())
-        and stems <= set(marker['runs'])
+        and all(marker['inputs'].get(stem) == dict(files) for stem, files in inputs.items())
+        and set(inputs) <= set(marker['runs'])
         and {tuple(pair) for pair in marker['refused']} == set(refused)
         and {tuple(pair) for pair in marker['skipped']} == set(beside(skipped, marker['runs']))
         and intact(output_dir, marker['outputs'])
