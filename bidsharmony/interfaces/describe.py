@@ -78,9 +78,14 @@ class DescribeOutputs(SimpleInterface):
         for name, text in (
             (
                 'gain',
-                'Canonical unit per unit of the bias-corrected series, the same in all volumes.',
+                'Canonical unit per unit of the bias-corrected series, the same in all volumes, '
+                "which are multiplied by its power of the series' HarmonizationStrength.",
             ),
-            ('biasfield', 'Receive field that every volume was divided by, mean 1 in the brain.'),
+            (
+                'biasfield',
+                'Receive field, mean 1 in the brain; every volume is divided by its power of the '
+                "series' HarmonizationStrength.",
+            ),
             (
                 'uncertainty',
                 'Uncertainty of the canonical images, canonical white-matter b=0 = 1.',

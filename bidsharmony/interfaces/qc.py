@@ -113,8 +113,7 @@ class MeasureRun(SimpleInterface):
         )
         adc_before = load_volume(self.inputs.adc_before)
         tissue, fluid = adc_shares(adc_before, mask)
-        facts = self.inputs.network_facts
-        gain = load_volume(self.inputs.gain_file) * facts['robust_scale'] ** facts['strength']
+        gain = load_volume(self.inputs.gain_file) * self.inputs.network_facts['robust_scale']
         field = load_volume(self.inputs.field_file)
         adc_after = load_volume(self.inputs.adc_after)
         mask_after = load_mask(self.inputs.mask_after)

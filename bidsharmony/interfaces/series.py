@@ -69,9 +69,9 @@ class HarmonizeSeries(SimpleInterface):
 
         image, folder = nb.load(self.inputs.dwi_file), Path(runtime.cwd)
         gain = load_volume(self.inputs.gain_file, np.float64)
-        bias = load_volume(self.inputs.field_file, np.float64) ** self.inputs.strength
+        bias = load_volume(self.inputs.field_file, np.float64)
         mask = load_mask(self.inputs.mask_file)
-        factor = gain / bias
+        factor = (gain / bias) ** self.inputs.strength
         sigma = load_volume(self.inputs.noise_file, np.float64)
         noise = sigma * factor  # it grows and shrinks as the signal
         sigma_volume = float(np.median(sigma[mask]))

@@ -123,9 +123,8 @@ def harmonize_summary(
     threads : int
         For torch; the result does not depend on it beyond rounding.
     strength : float
-        From 1 to 0: how much is harmonized. The gain is raised to this power (0 leaves the series
-        in its own unit), the canonical images are so much of the network's and the rest of what
-        entered it: the scan on the canonical grid over its b=0 scale.
+        From 1 to 0: how much the canonical images are the network's; the rest is what entered it,
+        the scan on the canonical grid over its b=0 scale. The gain is the whole one.
     zero_filling : int
         Reconstructed pixels for each acquired one, in plane.
 
@@ -187,7 +186,7 @@ def harmonize_summary(
     gain = np.exp(log_gain) / scale
     if strength < 1:
         out = [strength * own + (1 - strength) * scan for own, scan in zip(out, fine, strict=True)]
-        error, gain = strength * error, gain**strength
+        error = strength * error
     from_ras = ornt_transform(_RAS, to_ras)
     return Canonical(
         b0=apply_orientation(out[0], from_ras),
