@@ -40,9 +40,9 @@ from bidsharmony.evaluation.structures import (
     structures,
 )
 from bidsharmony.interfaces.bias import estimate_bias
+from bidsharmony.interfaces.facts import scanner_facts, zero_filling
 from bidsharmony.interfaces.inputs import check_run
 from bidsharmony.interfaces.qc import rounded
-from bidsharmony.interfaces.sidecars import scanner_facts, zero_filling
 from bidsharmony.interfaces.volumes import load_finite, load_mask, load_volume
 from bidsharmony.network.inference import Canonical, harmonize_summary
 from bidsharmony.numerics.diffusion import apparent_diffusion, brain_mask, mean_b0, trace_weighted

@@ -29,6 +29,9 @@ from bidsharmony.settings import (
 DERIVATIVES = (QSIPREP,)
 """Preprocessed datasets that are understood."""
 
+SMALLEST_LENGTH = 1e-3
+"""A resolution is more than nothing (mm)."""
+
 EXIT_DONE = 0
 EXIT_SOME_FAILED = 1
 EXIT_USAGE = 2
@@ -65,52 +68,28 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
-def _b_value(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= 0):
-        raise argparse.ArgumentTypeError(f'{text!r} is not a b-value (s/mm2)')
-    return value
+def _number(low: float, high: float, what: str, *, word: str = '') -> Callable[[str], Any]:
+    """Make a type that reads a number of a range, or one word, which means None.
 
+    Examples
+    --------
+    >>> voxel = _number(0.5, 10, 'a voxel size', word='native')
+    >>> voxel('2.5'), voxel('native')
+    (2.5, None)
+    """
 
-def _resolution(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value <= COARSEST_RESOLUTION:
-        raise argparse.ArgumentTypeError(
-            f'{text!r} is not a resolution up to {COARSEST_RESOLUTION:g} mm'
-        )
-    return value
+    def convert(text: str) -> float | None:
+        if word and text == word:
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and low <= value <= high):
+            raise argparse.ArgumentTypeError(f'{text!r} is not {what}')
+        return value
 
-
-def _voxel(text: str) -> float | None:
-    """Read ``native`` (None) or a voxel size in mm."""
-    if text == 'native':
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not FINEST_VOXEL <= value <= COARSEST_VOXEL:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is neither 'native' nor a voxel size of {FINEST_VOXEL:g} to "
-            f'{COARSEST_VOXEL:g} mm'
-        )
-    return value
-
-
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number from 0 to 1')
-    return value
+    return convert
 
 
 def _filters(text: str) -> dict[str, Any]:
@@ -250,7 +229,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     method.add_argument(
         '--b0-threshold',
-        type=_b_value,
+        type=_number(0, math.inf, 'a b-value (s/mm2)'),
         default=B0_THRESHOLD,
         metavar='B',
         help='b-values up to this one count as b=0 (s/mm2, default %(default)g)',
@@ -263,7 +242,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     method.add_argument(
         '--output-resolution',
-        type=_voxel,
+        type=_number(
+            FINEST_VOXEL,
+            COARSEST_VOXEL,
+            f"'native' or a voxel size of {FINEST_VOXEL:g} to {COARSEST_VOXEL:g} mm",
+            word='native',
+        ),
         metavar='native|MM',
         help="grid of the harmonized series: the input's own (native, the default), where ratios "
         'of volumes stay to the last digit, or cubic voxels of this size, to which one linear '
@@ -271,14 +255,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     method.add_argument(
         '--strength',
-        type=_fraction,
+        type=_number(0, 1, 'a number from 0 to 1'),
         default=1.0,
         metavar='0..1',
         help='how much to harmonize: 1 (default) all the way, 0 leaves the series as it is',
     )
     method.add_argument(
         '--canonical-resolution',
-        type=_resolution,
+        type=_number(
+            SMALLEST_LENGTH,
+            COARSEST_RESOLUTION,
+            f'a resolution up to {COARSEST_RESOLUTION:g} mm',
+        ),
         metavar='MM',
         help='in-plane resolution of the canonical images, full width at half maximum: that of '
         f'the weights (default; 2 in those shipped) up to {COARSEST_RESOLUTION:g}',

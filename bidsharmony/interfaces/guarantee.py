@@ -18,53 +18,7 @@ AROUND = 3.0
 """Standard deviation of the window that a volume's signal is averaged in, voxels."""
 
 
-def measure_ratios(
-    before: str | Path, after: str | Path, b0_ixs: Sequence[int], mask: np.ndarray
-) -> tuple[dict[str, float | int], int]:
-    """Compare S_b/S_0 of two files, holding one volume of each at a time.
-
-    Parameters
-    ----------
-    before, after : path
-        (I, J, K, N), as scanned and as written
-    b0_ixs : sequence of int
-    mask : (I, J, K) bool
-
-    Returns
-    -------
-    ratios : dict
-        ``max_ratio_change``, ``n_voxels``, ``limit``
-    not_finite : int
-        values of ``after`` that are not finite
-    """
-    from bidsharmony.numerics.gain import ratio_change
-
-    b0_before, b0_after = (
-        sum(iterate_volumes(path, b0_ixs)) / len(b0_ixs) for path in (before, after)
-    )
-    for volume in iterate_volumes(before, b0_ixs):
-        # where b=0 signals of both signs cancel, their mean is rounding and no S_0
-        mask = mask & (volume > 0)
-    largest, n_voxels, not_finite = 0.0, 0, 0
-    pairs = zip(iterate_volumes(before), iterate_volumes(after), strict=True)
-    for ix, (old, new) in enumerate(pairs):
-        not_finite += int(new.size - np.isfinite(new).sum())
-        if ix in b0_ixs and len(b0_ixs) == 1:
-            continue
-        change = ratio_change(
-            np.stack([b0_before, old], axis=-1), np.stack([b0_after, new], axis=-1), [0], mask
-        )
-        largest = max(largest, change.max_relative)
-        n_voxels = max(n_voxels, change.n_voxels)
-    ratios = {
-        'max_ratio_change': float(largest),
-        'n_voxels': int(n_voxels),
-        'limit': RATIO_LIMIT,
-    }
-    return ratios, not_finite
-
-
-def measure_diffusion(
+def measure_series(
     before: str | Path,
     after: str | Path,
     masks: tuple[np.ndarray, np.ndarray],
@@ -74,60 +28,139 @@ def measure_diffusion(
     bvecs: np.ndarray,
     slice_axis: int,
     zero_filling: int = 1,
-) -> dict[str, Any]:
-    """Compare mean diffusivity, anisotropy, first eigenvectors and noise of two files.
+    native: bool = True,
+) -> tuple[dict[str, Any], int]:
+    """Measure what became of S_b/S_0, diffusivity, anisotropy, directions and noise.
 
-    The volumes are those that the trace image is made of: all b=0, and the shell nearest b=1000.
-    Only the voxels of the masks are held.
+    Diffusivity is that of the volumes that the trace image is made of: all b=0, and the shell
+    nearest b=1000. Each file is read through once, a volume at a time; of the shell, only the
+    voxels of the masks are held.
 
     Parameters
     ----------
     before, after : path
-        (I, J, K, N), and (I', J', K', N) on the same grid or another one
+        (I, J, K, N) as scanned, and (I', J', K', N) as written.
     masks : (I, J, K) bool, (I', J', K') bool
-        Brains; voxels are compared one by one if the two are equal.
+        Brains.
     b0_ixs : sequence of int
     bvals : (N,) s/mm2
     bvecs : (N, 3)
     slice_axis : int
     zero_filling : int
         Reconstructed pixels for each acquired one, in plane.
+    native : bool
+        Whether both files have one grid, so that voxels compare one by one.
 
     Returns
     -------
-    dict
+    guarantee : dict
+        ``max_ratio_change`` (None on another grid), ``n_voxels``, ``limit``, and ``diffusion``:
         `numerics.gain.DiffusionChange` as a dict, and ``noise``: of the first b=0 volume and of
         the shell's middle one, before and after, the standard deviation of the noise over the
         mean signal around it; None after on another grid, where neighbours share their noise.
+    not_finite : int
+        Values of ``after`` that are not finite.
     """
     from bidsharmony.numerics.gain import diffusion_change
     from bidsharmony.numerics.gradients import trace_shell
 
-    weighted = np.array(bvals, float)
-    weighted[list(b0_ixs)] = 0
+    bvals, b0_ixs = np.asarray(bvals, float), list(b0_ixs)
+    weighted = bvals.copy()
+    weighted[b0_ixs] = 0
     shell = [int(ix) for ix in trace_shell(weighted, b0_threshold=0.0).ixs]
-    same = masks[0].shape == masks[1].shape and bool((masks[0] == masks[1]).all())
-    shown = {'b0': min(b0_ixs), 'weighted': shell[len(shell) // 2]}
-    signals, noise = [], {name: [] for name in shown}
-    for path, mask, measurable in zip((before, after), masks, (True, same), strict=True):
-        wanted = sorted({*b0_ixs, *shell})
-        column = {ix: number for number, ix in enumerate([*b0_ixs, *shell])}
-        signal = np.empty((int(np.count_nonzero(mask)), len(column)), np.float32)
-        for ix, volume in zip(wanted, iterate_volumes(path, wanted), strict=True):
-            signal[:, column[ix]] = volume[mask]
-            for name, place in shown.items():
-                if ix == place:
-                    found = _relative_noise(volume, mask, slice_axis, zero_filling)
-                    noise[name].append(found if measurable else None)
-        signals.append(signal)
+    old, new = (_Witness(mask, b0_ixs, shell, slice_axis, zero_filling) for mask in masks)
+    ratios = {'max_ratio_change': None, 'n_voxels': 0, 'limit': RATIO_LIMIT}
+    if native:
+        ratios |= measure_ratios(before, after, b0_ixs, masks[0], witnesses=(old, new))
+    else:
+        new.noise = None
+        for path, witness in ((before, old), (after, new)):
+            for ix, volume in enumerate(iterate_volumes(path)):
+                witness.see(ix, volume)
     change = diffusion_change(
-        *signals,
+        old.signal,
+        new.signal,
         len(b0_ixs),
-        np.asarray(bvals, float)[shell] - float(np.mean(np.asarray(bvals, float)[list(b0_ixs)])),
+        bvals[shell] - bvals[b0_ixs].mean(),
         np.asarray(bvecs, float)[shell],
-        paired=same,
+        paired=native,
     )
-    return {**asdict(change), 'noise': noise}
+    noise = {name: [found, (new.noise or {}).get(name)] for name, found in old.noise.items()}
+    return {**ratios, 'diffusion': {**asdict(change), 'noise': noise}}, new.not_finite
+
+
+class _Witness:
+    """Keep of a series, as its volumes pass, what diffusivity and noise are measured on."""
+
+    def __init__(
+        self,
+        mask: np.ndarray,
+        b0_ixs: Sequence[int],
+        shell: Sequence[int],
+        slice_axis: int,
+        zero_filling: int,
+    ) -> None:
+        self.mask, self.slice_axis, self.zero_filling = mask, slice_axis, zero_filling
+        self.columns = {ix: number for number, ix in enumerate([*b0_ixs, *shell])}
+        self.shown = {min(b0_ixs): 'b0', shell[len(shell) // 2]: 'weighted'}
+        self.signal = np.empty((int(np.count_nonzero(mask)), len(self.columns)), np.float32)
+        self.noise: dict[str, float | None] | None = dict.fromkeys(self.shown.values())
+        self.not_finite = 0
+
+    def see(self, ix: int, volume: np.ndarray) -> None:
+        """Take what is wanted of one volume."""
+        self.not_finite += int(volume.size - np.count_nonzero(np.isfinite(volume)))
+        if ix in self.columns:
+            self.signal[:, self.columns[ix]] = volume[self.mask]
+        if self.noise is not None and ix in self.shown:
+            found = _relative_noise(volume, self.mask, self.slice_axis, self.zero_filling)
+            self.noise[self.shown[ix]] = found
+
+
+def measure_ratios(
+    before: str | Path,
+    after: str | Path,
+    b0_ixs: Sequence[int],
+    mask: np.ndarray,
+    *,
+    witnesses: Sequence[_Witness] = (),
+) -> dict[str, float | int]:
+    """Compare S_b/S_0 of two files, holding one volume of each at a time.
+
+    Parameters
+    ----------
+    before, after : path
+        (I, J, K, N), as scanned and as written
+    b0_ixs : sequence of int
+    mask : (I, J, K) bool
+    witnesses : sequence of two, optional
+        who else sees the volumes as they pass, before and after
+
+    Returns
+    -------
+    dict
+        ``max_ratio_change``, ``n_voxels``
+    """
+    from bidsharmony.numerics.gain import ratio_change
+
+    b0_before, b0_after = (
+        sum(iterate_volumes(path, b0_ixs)) / len(b0_ixs) for path in (before, after)
+    )
+    for volume in iterate_volumes(before, b0_ixs):
+        # where b=0 signals of both signs cancel, their mean is rounding and no S_0
+        mask = mask & (volume > 0)
+    largest, n_voxels = 0.0, 0
+    pairs = zip(iterate_volumes(before), iterate_volumes(after), strict=True)
+    for ix, volumes in enumerate(pairs):
+        for witness, volume in zip(witnesses, volumes, strict=False):
+            witness.see(ix, volume)
+        if ix in b0_ixs and len(b0_ixs) == 1:
+            continue
+        means = zip((b0_before, b0_after), volumes, strict=True)
+        change = ratio_change(*(np.stack(pair, axis=-1) for pair in means), [0], mask)
+        largest = max(largest, change.max_relative)
+        n_voxels = max(n_voxels, change.n_voxels)
+    return {'max_ratio_change': float(largest), 'n_voxels': int(n_voxels)}
 
 
 def _relative_noise(

@@ -1,38 +1,34 @@
-"""Check a run's files before any work is planned: damaged, inconsistent or impossible ones."""
+"""See before any work is planned that a run's files fit together, and find what it lacks."""
 
 from __future__ import annotations
 
 import hashlib
-import re
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import nibabel as nb
 import numpy as np
 
 from bidsharmony.bids import B0Source, DwiRun
 from bidsharmony.bids.sidecar import PLAUSIBLE, number
-from bidsharmony.interfaces.sidecars import stated_b_value
+from bidsharmony.interfaces.facts import stated_b_value
+from bidsharmony.interfaces.files import (
+    InputError,
+    read_bvals,
+    read_bvecs,
+    read_header,
+    read_to_end,
+)
 from bidsharmony.interfaces.volumes import load_mask
 from bidsharmony.numerics.gradients import (
     B_CANONICAL,
     B_LARGEST_MAXIMUM,
     GradientError,
     check_gradients,
-    parse_bvals,
-    parse_bvecs,
     shells,
 )
 from bidsharmony.numerics.grids import grid_distance, slice_axis
-
-MAX_SERIES_BYTES = 64 * 1024**3
-"""More than any scanner makes in one series; a header that claims it is wrong or hostile."""
-
-MAX_TEXT_BYTES = 4 * 1024**2
-"""A gradient file of 10,000 volumes has a tenth of this."""
 
 ZOOM_TOLERANCE = 0.01
 """Relative difference of header zooms and affine that rounding explains."""
@@ -49,26 +45,6 @@ ECHO_TOLERANCE = 0.001
 NO_DIRECTIONS = 'the diffusion-weighted volumes have no direction: there is no gradient table'
 
 NO_GRADIENTS = 'the trace image has no gradient table'
-
-_CHUNK = 1024**2
-_GZIP = 31  # zlib's window bits for a gzip member with its header and sums
-_HEAD = 4096
-
-
-class InputError(ValueError):
-    """Say which file cannot be used, why, and what to do: ``file: cause. Remedy.``
-
-    Examples
-    --------
-    >>> error = InputError('sub-01/dwi/sub-01_dwi.nii.gz', 'is empty. Copy it again and re-run.')
-    >>> str(error)
-    'sub-01/dwi/sub-01_dwi.nii.gz: is empty. Copy it again and re-run.'
-    """
-
-    def __init__(self, file: str, reason: str) -> None:
-        self.file = file
-        self.reason = f'{reason.rstrip(".")}.'
-        super().__init__(f'{file}: {self.reason}')
 
 
 class SkippedRunError(ValueError):
@@ -148,14 +124,10 @@ def check_run(run: DwiRun, b0_threshold: float) -> CheckedRun:
             run.relative, f'no {missing} file belongs to it. Add {run.stem}_dwi{missing}.'
         )
     inputs = {run.relative: read_to_end(run.image, run.relative)}
-    header = _read_header(run.image, run.relative)
+    header = read_header(run.image, run.relative)
     notes = list(check_header(header, run.relative))
-    bvec_name = run.locate(run.bvec)
-    bvals = _read_bvals(run.bval, run.locate(run.bval))
-    try:
-        bvecs = parse_bvecs(_read_text(run.bvec, bvec_name))
-    except GradientError as error:
-        raise InputError(bvec_name, str(error)) from error
+    bvals = read_bvals(run.bval, run.locate(run.bval))
+    bvecs = read_bvecs(run.bvec, run.locate(run.bvec))
     shape = tuple(int(size) for size in header.get_data_shape())
     try:
         table = check_gradients(bvals, bvecs, shape[3], b0_threshold=b0_threshold)
@@ -165,13 +137,10 @@ def check_run(run: DwiRun, b0_threshold: float) -> CheckedRun:
     for path in (run.bval, run.bvec, *tables, *run.sidecar_files):
         inputs[run.locate(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
     brain_mask = _fitting_mask(run, header, inputs, notes)
-    zooms = tuple(float(zoom) for zoom in header.get_zooms()[:3])
     return CheckedRun(
         run=run,
         shape=shape,
-        zooms=zooms,
-        orientation=''.join(nb.aff2axcodes(header.get_best_affine())),
-        slice_axis=slice_axis(zooms, header.get_dim_info()[2]),
+        **_geometry(header),
         b0_ixs=tuple(int(ix) for ix in table.b0_ixs),
         shells=tuple(
             (float(shell.b), len(shell.ixs)) for shell in shells(bvals, b0_threshold=b0_threshold)
@@ -194,7 +163,7 @@ def _check_trace(run: DwiRun, b0_threshold: float) -> CheckedRun:
         if no image of the session has a b=0 on its grid
     """
     inputs = {run.relative: read_to_end(run.image, run.relative)}
-    header = _read_header(run.image, run.relative)
+    header = read_header(run.image, run.relative)
     notes = list(check_header(header, run.relative, dimensions=(3, 4)))
     if (count := _volumes(header)) != 1:
         raise SkippedRunError(
@@ -207,13 +176,10 @@ def _check_trace(run: DwiRun, b0_threshold: float) -> CheckedRun:
         inputs[run.locate(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
     brain_mask = _fitting_mask(run, header, inputs, notes)
     b_value, warnings = _trace_weighting(run, source, b0_threshold)
-    zooms = tuple(float(zoom) for zoom in header.get_zooms()[:3])
     return CheckedRun(
         run=run,
         shape=(*(int(size) for size in header.get_data_shape()[:3]), len(b0_ixs) + 1),
-        zooms=zooms,
-        orientation=''.join(nb.aff2axcodes(header.get_best_affine())),
-        slice_axis=slice_axis(zooms, header.get_dim_info()[2]),
+        **_geometry(header),
         b0_ixs=tuple(range(len(b0_ixs))),
         shells=((b_value, 1),),
         inputs=inputs,
@@ -241,9 +207,9 @@ def _find_b0(
         name = source.image.name
         try:
             sha256 = read_to_end(source.image, source.relative)
-            other = _read_header(source.image, source.relative)
+            other = read_header(source.image, source.relative)
             check_header(other, source.relative, dimensions=(3, 4))
-            bvals = _read_bvals(source.bval, run.locate(source.bval))
+            bvals = read_bvals(source.bval, run.locate(source.bval))
         except InputError as error:
             reasons.append(f'{name} {error.reason.rstrip(".")}')
             continue
@@ -290,35 +256,19 @@ def _trace_weighting(
     return b_value, tuple(warnings)
 
 
+def _geometry(header: nb.Nifti1Header) -> dict[str, Any]:
+    """Read what ``CheckedRun`` holds of a grid: ``zooms``, ``orientation``, ``slice_axis``."""
+    zooms = tuple(float(zoom) for zoom in header.get_zooms()[:3])
+    return {
+        'zooms': zooms,
+        'orientation': ''.join(nb.aff2axcodes(header.get_best_affine())),
+        'slice_axis': slice_axis(zooms, header.get_dim_info()[2]),
+    }
+
+
 def _volumes(header: nb.Nifti1Header) -> int:
     """Count the volumes of a 3-D or 4-D image."""
     return int(header.get_data_shape()[3]) if len(header.get_data_shape()) == 4 else 1
-
-
-def _read_header(path: Path, name: str) -> nb.Nifti1Header:
-    """Read an image's header.
-
-    Raises
-    ------
-    InputError
-    """
-    try:
-        return nb.load(path).header
-    except (nb.filebasedimages.ImageFileError, nb.spatialimages.HeaderDataError) as error:
-        raise _broken_header(name, error) from error
-
-
-def _read_bvals(path: Path, name: str) -> np.ndarray:
-    """Read b-values, (N,) s/mm2.
-
-    Raises
-    ------
-    InputError
-    """
-    try:
-        return parse_bvals(_read_text(path, name))
-    except GradientError as error:
-        raise InputError(name, str(error)) from error
 
 
 def _fitting_mask(
@@ -344,13 +294,10 @@ def _check_mask(run: DwiRun, header: nb.Nifti1Header) -> str:
     """
     name = run.locate(run.brain_mask)
     digest = read_to_end(run.brain_mask, name)
-    try:
-        mask = nb.load(run.brain_mask)
-    except (nb.filebasedimages.ImageFileError, nb.spatialimages.HeaderDataError) as error:
-        raise _broken_header(name, error) from error
+    mask = read_header(run.brain_mask, name)
     affine = header.get_best_affine()
-    if mask.shape != tuple(header.get_data_shape()[:3]) or not np.allclose(
-        mask.affine, affine, atol=MASK_TOLERANCE
+    if mask.get_data_shape() != header.get_data_shape()[:3] or not np.allclose(
+        mask.get_best_affine(), affine, atol=MASK_TOLERANCE
     ):
         raise InputError(name, 'is on another grid than the series')
     if not load_mask(run.brain_mask).any():
@@ -400,136 +347,3 @@ def check_header(
     if not int(header['qform_code']) and not int(header['sform_code']):
         notes.append('The header gives no orientation (qform and sform codes are 0).')
     return notes
-
-
-def read_to_end(path: Path, name: str) -> str:
-    """Read an image to its last byte, checking its gzip sums and its length, and give its sha256.
-
-    nibabel stops reading at the last voxel and so never sees the checksum behind it; a damaged
-    file loads without a word.
-
-    Parameters
-    ----------
-    path : Path to ``.nii`` or ``.nii.gz``
-    name : str
-        how the file is called in messages
-
-    Raises
-    ------
-    InputError
-    """
-    digest = hashlib.sha256()
-    try:
-        with path.open('rb') as file:
-            if not path.stat().st_size:
-                raise InputError(name, 'is empty. Copy it again and re-run.')
-            gzipped = path.name.endswith('.gz')
-            chunks = _inflate(file, digest, name) if gzipped else _plain(file, digest)
-            head = b''
-            while len(head) < _HEAD and (chunk := next(chunks, b'')):
-                head += chunk
-            expected = _announced_bytes(head, name)
-            total = len(head)
-            for chunk in chunks:
-                total += len(chunk)
-                if total > expected + _CHUNK:
-                    break
-    except OSError as error:
-        cause = (error.strerror or str(error)).lower()
-        raise InputError(name, f'{cause}. Check that the file can be read.') from error
-    if total < expected:
-        raise InputError(
-            name,
-            f'holds {total} bytes where its header announces {expected}, the file is cut short. '
-            'Copy it again and re-run.',
-        )
-    if total > expected + _CHUNK:
-        raise InputError(
-            name,
-            f'holds more than the {expected} bytes its header announces. '
-            'Convert it again from DICOM.',
-        )
-    return digest.hexdigest()
-
-
-def _plain(file: BinaryIO, digest: hashlib._Hash) -> Iterator[bytes]:
-    """Yield a file in pieces, feeding its sha256."""
-    while chunk := file.read(_CHUNK):
-        digest.update(chunk)
-        yield chunk
-
-
-def _inflate(file: BinaryIO, digest: hashlib._Hash, name: str) -> Iterator[bytes]:
-    """Yield what a gzip file holds in pieces, each member's CRC and length checked."""
-    member = zlib.decompressobj(wbits=_GZIP)
-    for raw in _plain(file, digest):
-        while raw:
-            if member is None:
-                # After a member, gzip allows padding with zeros, and further members.
-                raw = raw.lstrip(b'\0')
-                if not raw:
-                    break
-                member = zlib.decompressobj(wbits=_GZIP)
-            try:
-                chunk = member.decompress(raw, _CHUNK)
-            except zlib.error as error:
-                cause = (
-                    'gzip CRC does not match, the file is damaged'
-                    if re.search(r'incorrect (data|length) check', str(error))
-                    else 'is not valid gzip, the file is damaged'
-                )
-                raise InputError(name, f'{cause}. Copy it again and re-run.') from error
-            if chunk:
-                yield chunk
-            raw = member.unused_data if member.eof else member.unconsumed_tail
-            member = None if member.eof else member
-    if member is not None:
-        raise InputError(name, 'gzip data ends early, the file is cut. Copy it again and re-run.')
-
-
-def _announced_bytes(head: bytes, name: str) -> int:
-    """Read from the first bytes of an image how long the whole must be."""
-    for kind in (nb.Nifti1Header, nb.Nifti2Header):
-        size = kind.sizeof_hdr
-        if len(head) < size or head[:4] not in (size.to_bytes(4, 'little'), size.to_bytes(4)):
-            continue
-        try:
-            header = kind(head[:size], check=False)
-            shape = header.get_data_shape()
-            voxel = header.get_data_dtype().itemsize
-            offset = int(header['vox_offset'])
-        except (nb.spatialimages.HeaderDataError, ValueError, OverflowError) as error:
-            raise _broken_header(name, error) from error
-        total = max(offset, size) + voxel * int(np.prod([int(n) for n in shape], dtype=object))
-        if not shape or min(shape) < 1 or total > MAX_SERIES_BYTES:
-            raise InputError(
-                name,
-                f'claims a shape of {tuple(int(n) for n in shape)}. Convert it again from DICOM.',
-            )
-        return total
-    raise InputError(name, 'is not a NIfTI file. Convert it again from DICOM.')
-
-
-def _broken_header(name: str, error: Exception) -> InputError:
-    """Say what nibabel disliked, in its first line."""
-    cause = ' '.join(str(error).split())[:120]
-    return InputError(name, f'has a broken NIfTI header ({cause}). Convert it again from DICOM.')
-
-
-def _read_text(path: Path, name: str) -> str:
-    """Read a small text file.
-
-    Raises
-    ------
-    InputError
-        if it cannot be read, is not text, or is far too long
-    """
-    try:
-        if path.stat().st_size > MAX_TEXT_BYTES:
-            raise InputError(name, 'is no gradient file, it is too large. Export it again.')
-        return path.read_text(encoding='utf-8-sig')
-    except UnicodeDecodeError as error:
-        raise InputError(name, 'is not a text file. Export it again.') from error
-    except OSError as error:
-        cause = (error.strerror or str(error)).lower()
-        raise InputError(name, f'{cause}. Check that the file can be read.') from error

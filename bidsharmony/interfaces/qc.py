@@ -23,7 +23,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bidsharmony.interfaces.sidecars import reported_facts, scanner_facts
+from bidsharmony.interfaces.facts import reported_facts, scanner_facts
 from bidsharmony.interfaces.volumes import load_mask, load_volume
 
 QC_VERSION = 1

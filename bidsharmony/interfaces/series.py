@@ -14,7 +14,8 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bidsharmony.interfaces.guarantee import RATIO_LIMIT, measure_diffusion, measure_ratios
+from bidsharmony.interfaces.files import read_gradients
+from bidsharmony.interfaces.guarantee import RATIO_LIMIT, measure_series
 from bidsharmony.interfaces.volumes import (
     geometry_header,
     grid_header,
@@ -135,38 +136,25 @@ class HarmonizeSeries(SimpleInterface):
 
     def _measure(self, out_file: str, mask_after: np.ndarray, *, native: bool) -> None:
         """Compare the written file with the one that came in."""
-        from bidsharmony.numerics.gradients import parse_bvals, parse_bvecs
-
-        mask, b0_ixs = load_mask(self.inputs.mask_file), list(self.inputs.b0_ixs)
-        bvals = parse_bvals(Path(self.inputs.bval_file).read_text(encoding='utf-8-sig'))
-        bvecs = parse_bvecs(Path(self.inputs.bvec_file).read_text(encoding='utf-8-sig'))
-        if native:
-            ratios, not_finite = measure_ratios(self.inputs.dwi_file, out_file, b0_ixs, mask)
-            if not ratios['max_ratio_change'] < RATIO_LIMIT:
-                raise ValueError(
-                    f'the written series changes S_b/S_0 by {ratios["max_ratio_change"]:.1e}, '
-                    f'more than {RATIO_LIMIT:g}. Report this run to the authors.'
-                )
-        else:
-            ratios = {'max_ratio_change': None, 'n_voxels': 0, 'limit': RATIO_LIMIT}
-            not_finite = sum(
-                int(volume.size - np.isfinite(volume).sum())
-                for volume in iterate_volumes(out_file)
+        bvals, bvecs = read_gradients(self.inputs.bval_file, self.inputs.bvec_file)
+        guarantee, self._results['n_not_finite'] = measure_series(
+            self.inputs.dwi_file,
+            out_file,
+            (load_mask(self.inputs.mask_file), mask_after),
+            b0_ixs=list(self.inputs.b0_ixs),
+            bvals=bvals,
+            bvecs=bvecs,
+            slice_axis=self.inputs.slice_axis,
+            zero_filling=self.inputs.zero_filling,
+            native=native,
+        )
+        change = guarantee['max_ratio_change']
+        if native and not change < RATIO_LIMIT:
+            raise ValueError(
+                f'the written series changes S_b/S_0 by {change:.1e}, more than {RATIO_LIMIT:g}. '
+                'Report this run to the authors.'
             )
-        self._results['n_not_finite'] = not_finite
-        self._results['guarantee'] = {
-            **ratios,
-            'diffusion': measure_diffusion(
-                self.inputs.dwi_file,
-                out_file,
-                (mask, mask_after),
-                b0_ixs=b0_ixs,
-                bvals=bvals,
-                bvecs=bvecs,
-                slice_axis=self.inputs.slice_axis,
-                zero_filling=self.inputs.zero_filling,
-            ),
-        }
+        self._results['guarantee'] = guarantee
 
 
 def _finer_affine(image: nb.Nifti1Image, shape: tuple[int, int, int]) -> np.ndarray:

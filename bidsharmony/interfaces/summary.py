@@ -17,6 +17,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from bidsharmony.interfaces.files import read_gradients
 from bidsharmony.interfaces.volumes import (
     geometry_header,
     iterate_volumes,
@@ -168,10 +169,9 @@ class TraceWeighted(SimpleInterface):
 
     def _run_interface(self, runtime):
         from bidsharmony.numerics.diffusion import trace_weighted
-        from bidsharmony.numerics.gradients import parse_bvals, parse_bvecs, trace_shell
+        from bidsharmony.numerics.gradients import trace_shell
 
-        bvals = parse_bvals(Path(self.inputs.bval_file).read_text(encoding='utf-8-sig'))
-        bvecs = parse_bvecs(Path(self.inputs.bvec_file).read_text(encoding='utf-8-sig'))
+        bvals, bvecs = read_gradients(self.inputs.bval_file, self.inputs.bvec_file)
         b0_ixs = list(self.inputs.b0_ixs)
         shell = trace_shell(bvals, b0_threshold=self.inputs.b0_threshold)
         # Only the volumes that matter are held: other shells never enter memory.

@@ -67,7 +67,7 @@ def denoise_mppca(series: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     In each patch, the principal components that random matrices have too are left out (Veraart
     et al., NeuroImage 2016;142:394, in dipy). Noise must be independent between voxels, as it is
-    before any interpolation. About six times the series is held in memory, as float32.
+    before any interpolation. Several copies of the series are held in memory, as float32.
 
     Parameters
     ----------

@@ -15,17 +15,16 @@ RESTRICTED_ADC = 0.5e-3
 SMALLEST_TISSUE_SHARE = 0.3
 """A brain mask has at least this share of its voxels between `RESTRICTED_ADC` and `FLUID_ADC`.
 
-Measured: .75 to .92 in nine real series of six scanners, .78 in a clinical case of stroke, .68 to
-.74 in a simulated average head on seven scanners, .55 and .60 in a simulated individual with wide
-ventricles on two; .35 in the emptiest fifth of a simulated head's slices, .65 of a real one's; .13
-in a test object scanned at b=2000.
+Between .74 and .93 in nine real series of six scanners, .78 in a clinical case of stroke, .13 in
+a test object scanned at b=2000 (``tests/interfaces/test_qc.py``). The gap is left to brains of
+wide ventricles and to slabs.
 """
 
 SMALLEST_FLUID_SHARE = 0.02
 """A brain mask has at least this share of its voxels above `FLUID_ADC`: one substance has none.
 
-Measured: .075 to .24 in the nine real series, .05 in the driest fifth of their slices, .21 in the
-case of stroke, .25 to .45 in the simulated heads; .73 in the test object.
+Between .07 and .25 in the nine real series, .21 in the case of stroke; .73 in the test object,
+which the other limit finds.
 """
 
 MAD_TO_SIGMA = 0.6745

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse, special
 
+from bidsharmony.numerics.marks import ACROSS
 from bidsharmony.numerics.slices import FWHM_PER_SD
 from bidsharmony.numerics.spectrum import taper
 
 #: cycles/mm between which spectra are compared: below lie contrast and shading, above noise
 FITTED_BAND = (0.03, 0.22)
-ACROSS = 0.05  # cycles/mm across the direction that is looked along
 ABOVE_NOISE = 2.0  # times the noise's power: weaker frequencies do not count
 _EXPONENT = np.pi**2 / (2 * np.log(2))  # power behind a Gaussian of FWHM w: exp(-_EXPONENT f2 w2)
 _NEGLIGIBLE = 1e-6  # weights under this are left out

@@ -90,7 +90,8 @@ def work(job: Job) -> list[Outcome]:
         LockedError, disk full, or no permission
     """
     # Imported here: the supervisor itself never needs nipype, and --help neither.
-    from bidsharmony.interfaces.inputs import InputError, SkippedRunError, check_run
+    from bidsharmony.interfaces.files import InputError
+    from bidsharmony.interfaces.inputs import SkippedRunError, check_run
 
     with _locked(job):
         checked, outcomes, refused = [], {}, list(job.refused)

@@ -141,7 +141,7 @@ def test_levels_come_in_order(here):
         ('raw out participant --omp-nthreads 1.5', "'1.5'"),
         ('raw out participant --b0-threshold nan', "'nan' is not a b-value"),
         ('raw out participant --b0-threshold -1', '--b0-threshold'),
-        ('raw out participant --output-resolution 0.1', "'0.1' is neither 'native' nor a voxel"),
+        ('raw out participant --output-resolution 0.1', "'0.1' is not 'native' or a voxel size"),
         ('raw out participant --strength 1.5', "'1.5' is not a number from 0 to 1"),
         ('raw out participant --participant-label ../01', "'../01' is not a label"),
         ('raw out participant --participant-label', 'expected at least one argument'),

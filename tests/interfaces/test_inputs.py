@@ -11,13 +11,8 @@ import numpy as np
 import pytest
 
 from bidsharmony.bids import B0Source, DwiRun, Scanner
-from bidsharmony.interfaces.inputs import (
-    NO_DIRECTIONS,
-    InputError,
-    SkippedRunError,
-    check_run,
-    read_to_end,
-)
+from bidsharmony.interfaces.files import InputError, read_to_end
+from bidsharmony.interfaces.inputs import NO_DIRECTIONS, SkippedRunError, check_run
 from tests import tiny_dataset
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bidsharmony.bids import collect_dwi
+from bidsharmony.interfaces.facts import TOLD
 from bidsharmony.interfaces.inputs import check_run
 from bidsharmony.interfaces.qc import (
     MeasureRun,
@@ -19,7 +20,6 @@ from bidsharmony.interfaces.qc import (
     npz_bytes,
     rounded,
 )
-from bidsharmony.interfaces.sidecars import TOLD
 from bidsharmony.interfaces.summary import BrainMask, MeanB0, TraceWeighted
 from bidsharmony.interfaces.volumes import load_mask, load_volume
 from bidsharmony.numerics.diffusion import apparent_diffusion, brain_mask
@@ -192,7 +192,11 @@ def test_no_real_brain_is_flagged(shared_data, tmp_path):
     for run in runs:
         b0_ixs = list(check_run(run, 50.0).b0_ixs)
         files = map(str, (run.image, run.bval, run.bvec))
-        assert no_brain_warnings(*measured_shares(*files, b0_ixs, tmp_path)) == [], run.stem
+        tissue, fluid = measured_shares(*files, b0_ixs, tmp_path)
+        assert no_brain_warnings(tissue, fluid) == [], run.stem
+        # as the limits' docstrings say
+        assert 0.74 < tissue < 0.93
+        assert 0.07 < fluid < 0.25
 
 
 def test_a_real_stroke_is_not_flagged(shared_data):
@@ -202,7 +206,9 @@ def test_a_real_stroke_is_not_flagged(shared_data):
     image = np.asarray(b0.dataobj, np.float32)
     mask = brain_mask(image, zooms=b0.header.get_zooms()[:3])
     adc = apparent_diffusion(image, np.asarray(dwi.dataobj), mask)
-    assert no_brain_warnings(*adc_shares(adc, mask)) == []
+    tissue, fluid = adc_shares(adc, mask)
+    assert no_brain_warnings(tissue, fluid) == []
+    assert (tissue, fluid) == pytest.approx((0.78, 0.21), abs=0.01)
 
 
 def test_a_real_test_object_is_flagged(shared_data, tmp_path):
@@ -210,6 +216,8 @@ def test_a_real_test_object_is_flagged(shared_data, tmp_path):
     stem = shared_data / 'phantom' / '14_PRODUCT_ep2d_diff_p2_sms1'
     b0_ixs = np.flatnonzero(np.loadtxt(f'{stem}.bval') <= 50).tolist()
     files = [f'{stem}{ending}' for ending in ('.nii.gz', '.bval', '.bvec')]
-    (warning,) = no_brain_warnings(*measured_shares(*files, b0_ixs, tmp_path))
+    tissue, fluid = measured_shares(*files, b0_ixs, tmp_path)
+    assert (tissue, fluid) == pytest.approx((0.13, 0.73), abs=0.01)
+    (warning,) = no_brain_warnings(tissue, fluid)
     assert 'This may be no brain: 13 % of the mask' in warning
     assert 'less than 30 %' in warning

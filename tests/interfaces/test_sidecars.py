@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from bidsharmony.interfaces import facts as facts_of
 from bidsharmony.interfaces import sidecars
 from bidsharmony.reports.facts import MEASURED_KEYS, MEASURED_POWERS
 from tests.tiny_dataset import SIDECAR
@@ -81,11 +82,11 @@ def test_averaged_slices_are_known_again():
         profile_mm=4.0,
         extrapolated=False,
     )
-    facts = sidecars.scanner_facts(made, (9, 9, 9), (1.0, 1.0, 2.0), 2)
+    facts = facts_of.scanner_facts(made, (9, 9, 9), (1.0, 1.0, 2.0), 2)
     assert facts.metadata['SliceThickness'] == 5.0
     assert facts.metadata['CanonicalSliceProfileFWHM'] == 4.0
     del made['SliceThickness']
-    facts = sidecars.scanner_facts(made, (9, 9, 9), (1.0, 1.0, 2.0), 2)
+    facts = facts_of.scanner_facts(made, (9, 9, 9), (1.0, 1.0, 2.0), 2)
     assert 'CanonicalSliceProfileFWHM' not in facts.metadata
     series = sidecars.series_sidecar({'SliceThickness': 2.0}, SOURCES, MADE)
     assert series['SliceThickness'] == 2.0
@@ -105,7 +106,7 @@ def test_averaged_slices_are_known_again():
 )
 def test_acquired_pixel(sidecar, pixel):
     """The matrix says what was measured; a pixel is never finer than the voxel."""
-    found = sidecars.acquired_pixel(sidecar, (120, 120, 30), (2.0, 2.0, 4.0), 2)
+    found = facts_of.acquired_pixel(sidecar, (120, 120, 30), (2.0, 2.0, 4.0), 2)
     assert found == pytest.approx(pixel)
 
 
@@ -122,7 +123,7 @@ def test_acquired_pixel(sidecar, pixel):
 )
 def test_impossible_numbers_count_as_missing(key, value, known):
     """A value in another unit is left out, and said so."""
-    facts = sidecars.scanner_facts({key: value}, (9, 9, 9), (2.0, 2.0, 3.0), 2)
+    facts = facts_of.scanner_facts({key: value}, (9, 9, 9), (2.0, 2.0, 3.0), 2)
     assert (key in facts.metadata) is known
     assert bool(facts.warnings) is not known
     assert facts.metadata['SliceThickness'] == 3.0
@@ -181,7 +182,7 @@ def test_values_of_their_kind_are_carried(key, value):
 
 def test_warnings_repeat_no_text():
     """A field that holds text may hold anything."""
-    facts = sidecars.scanner_facts({'EchoTime': 'Doe^Jane'}, (9, 9, 9), (2.0, 2.0, 3.0), 2)
+    facts = facts_of.scanner_facts({'EchoTime': 'Doe^Jane'}, (9, 9, 9), (2.0, 2.0, 3.0), 2)
     assert 'no number' in facts.warnings[0]
     assert 'Doe' not in facts.warnings[0]
 
@@ -191,7 +192,7 @@ def test_told_is_what_the_network_takes():
     from bidsharmony.network.model import CONDITIONS
     from bidsharmony.numerics.marks import MARKS, POWER_MARKS
 
-    told = (*sidecars.TOLD, *MEASURED_KEYS, *POWER_MARKS)
+    told = (*facts_of.TOLD, *MEASURED_KEYS, *POWER_MARKS)
     assert told == tuple(key for key, *_ in CONDITIONS)
     assert (*MEASURED_KEYS, *POWER_MARKS) == MARKS
     assert all(key.startswith(MEASURED_POWERS) for key in POWER_MARKS)
@@ -208,15 +209,15 @@ def test_told_is_what_the_network_takes():
 )
 def test_used_is_what_entered(sidecar, used, missing, derived):
     """A value that counts as missing is not used, and what was worked out is marked."""
-    facts = sidecars.scanner_facts(sidecar, (60, 60, 9), (2.0, 2.0, 3.0), 2)
-    told = sidecars.reported_facts(facts, 900.0)
+    facts = facts_of.scanner_facts(sidecar, (60, 60, 9), (2.0, 2.0, 3.0), 2)
+    told = facts_of.reported_facts(facts, 900.0)
     assert told['used'].items() >= {'BValue': 900.0, **used}.items()
     assert set(told['used']).isdisjoint(told['missing'])
-    assert {*told['used'], *told['missing']} == set(sidecars.TOLD)
+    assert {*told['used'], *told['missing']} == set(facts_of.TOLD)
     assert set(told['missing']) >= missing
     assert set(told['derived']) == derived
     public = sidecars.public_sidecar(sidecar)
-    again = sidecars.scanner_facts(public, (60, 60, 9), (2.0, 2.0, 3.0), 2)
+    again = facts_of.scanner_facts(public, (60, 60, 9), (2.0, 2.0, 3.0), 2)
     assert again.metadata == facts.metadata
 
 
@@ -234,7 +235,7 @@ def test_used_is_what_entered(sidecar, used, missing, derived):
 def test_the_phase_encode_matrix_covers_its_own_axis(sidecar, pixel):
     """A rectangular field of view has fewer lines than columns."""
     sidecar = {'AcquisitionMatrixPE': 60, **sidecar}
-    found = sidecars.acquired_pixel(sidecar, (120, 90, 30), (2.0, 2.0, 4.0), 2)
+    found = facts_of.acquired_pixel(sidecar, (120, 90, 30), (2.0, 2.0, 4.0), 2)
     assert found == pytest.approx(pixel)
 
 

@@ -1,0 +1,221 @@
+"""Read files of the input to their end, so that damage is found before any work is planned."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import nibabel as nb
+import numpy as np
+
+from bidsharmony.numerics.gradients import GradientError, parse_bvals, parse_bvecs
+
+MAX_SERIES_BYTES = 64 * 1024**3
+"""More than any scanner makes in one series; a header that claims it is wrong or hostile."""
+
+MAX_TEXT_BYTES = 4 * 1024**2
+"""A gradient file of 10,000 volumes has a tenth of this."""
+
+_CHUNK = 1024**2
+_GZIP = 31  # zlib's window bits for a gzip member with its header and sums
+_HEAD = 4096
+
+
+class InputError(ValueError):
+    """Say which file cannot be used, why, and what to do: ``file: cause. Remedy.``
+
+    Examples
+    --------
+    >>> error = InputError('sub-01/dwi/sub-01_dwi.nii.gz', 'is empty. Copy it again and re-run.')
+    >>> str(error)
+    'sub-01/dwi/sub-01_dwi.nii.gz: is empty. Copy it again and re-run.'
+    """
+
+    def __init__(self, file: str, reason: str) -> None:
+        self.file = file
+        self.reason = f'{reason.rstrip(".")}.'
+        super().__init__(f'{file}: {self.reason}')
+
+
+def read_to_end(path: Path, name: str) -> str:
+    """Read an image to its last byte, checking its gzip sums and its length, and give its sha256.
+
+    nibabel stops reading at the last voxel and so never sees the checksum behind it; a damaged
+    file loads without a word.
+
+    Parameters
+    ----------
+    path : Path to ``.nii`` or ``.nii.gz``
+    name : str
+        how the file is called in messages
+
+    Raises
+    ------
+    InputError
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open('rb') as file:
+            if not path.stat().st_size:
+                raise InputError(name, 'is empty. Copy it again and re-run.')
+            gzipped = path.name.endswith('.gz')
+            chunks = _inflate(file, digest, name) if gzipped else _plain(file, digest)
+            head = b''
+            while len(head) < _HEAD and (chunk := next(chunks, b'')):
+                head += chunk
+            expected = _announced_bytes(head, name)
+            total = len(head)
+            for chunk in chunks:
+                total += len(chunk)
+                if total > expected + _CHUNK:
+                    break
+    except OSError as error:
+        cause = (error.strerror or str(error)).lower()
+        raise InputError(name, f'{cause}. Check that the file can be read.') from error
+    if total < expected:
+        raise InputError(
+            name,
+            f'holds {total} bytes where its header announces {expected}, the file is cut short. '
+            'Copy it again and re-run.',
+        )
+    if total > expected + _CHUNK:
+        raise InputError(
+            name,
+            f'holds more than the {expected} bytes its header announces. '
+            'Convert it again from DICOM.',
+        )
+    return digest.hexdigest()
+
+
+def _plain(file: BinaryIO, digest: hashlib._Hash) -> Iterator[bytes]:
+    """Yield a file in pieces, feeding its sha256."""
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+        yield chunk
+
+
+def _inflate(file: BinaryIO, digest: hashlib._Hash, name: str) -> Iterator[bytes]:
+    """Yield what a gzip file holds in pieces, each member's CRC and length checked."""
+    member = zlib.decompressobj(wbits=_GZIP)
+    for raw in _plain(file, digest):
+        while raw:
+            if member is None:
+                # After a member, gzip allows padding with zeros, and further members.
+                raw = raw.lstrip(b'\0')
+                if not raw:
+                    break
+                member = zlib.decompressobj(wbits=_GZIP)
+            try:
+                chunk = member.decompress(raw, _CHUNK)
+            except zlib.error as error:
+                cause = (
+                    'gzip CRC does not match, the file is damaged'
+                    if re.search(r'incorrect (data|length) check', str(error))
+                    else 'is not valid gzip, the file is damaged'
+                )
+                raise InputError(name, f'{cause}. Copy it again and re-run.') from error
+            if chunk:
+                yield chunk
+            raw = member.unused_data if member.eof else member.unconsumed_tail
+            member = None if member.eof else member
+    if member is not None:
+        raise InputError(name, 'gzip data ends early, the file is cut. Copy it again and re-run.')
+
+
+def _announced_bytes(head: bytes, name: str) -> int:
+    """Read from the first bytes of an image how long the whole must be."""
+    for kind in (nb.Nifti1Header, nb.Nifti2Header):
+        size = kind.sizeof_hdr
+        if len(head) < size or head[:4] not in (size.to_bytes(4, 'little'), size.to_bytes(4)):
+            continue
+        try:
+            header = kind(head[:size], check=False)
+            shape = header.get_data_shape()
+            voxel = header.get_data_dtype().itemsize
+            offset = int(header['vox_offset'])
+        except (nb.spatialimages.HeaderDataError, ValueError, OverflowError) as error:
+            raise _broken_header(name, error) from error
+        total = max(offset, size) + voxel * int(np.prod([int(n) for n in shape], dtype=object))
+        if not shape or min(shape) < 1 or total > MAX_SERIES_BYTES:
+            raise InputError(
+                name,
+                f'claims a shape of {tuple(int(n) for n in shape)}. Convert it again from DICOM.',
+            )
+        return total
+    raise InputError(name, 'is not a NIfTI file. Convert it again from DICOM.')
+
+
+def _broken_header(name: str, error: Exception) -> InputError:
+    """Say what nibabel disliked, in its first line."""
+    cause = ' '.join(str(error).split())[:120]
+    return InputError(name, f'has a broken NIfTI header ({cause}). Convert it again from DICOM.')
+
+
+def read_header(path: Path, name: str) -> nb.Nifti1Header:
+    """Read an image's header.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        return nb.load(path).header
+    except (nb.filebasedimages.ImageFileError, nb.spatialimages.HeaderDataError) as error:
+        raise _broken_header(name, error) from error
+
+
+def read_bvals(path: Path, name: str) -> np.ndarray:
+    """Read b-values, (N,) s/mm2.
+
+    Raises
+    ------
+    InputError
+    """
+    return _read_table(path, name, parse_bvals)
+
+
+def read_bvecs(path: Path, name: str) -> np.ndarray:
+    """Read b-vectors, (N, 3).
+
+    Raises
+    ------
+    InputError
+    """
+    return _read_table(path, name, parse_bvecs)
+
+
+def read_gradients(bval_file: str | Path, bvec_file: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Read the b-values, (N,) s/mm2, and b-vectors, (N, 3), of a run that was checked."""
+    paths = Path(bval_file), Path(bvec_file)
+    return read_bvals(paths[0], paths[0].name), read_bvecs(paths[1], paths[1].name)
+
+
+def _read_table(path: Path, name: str, parse: Callable[[str], np.ndarray]) -> np.ndarray:
+    """Read a gradient file and say which one is wrong."""
+    try:
+        return parse(_read_text(path, name))
+    except GradientError as error:
+        raise InputError(name, str(error)) from error
+
+
+def _read_text(path: Path, name: str) -> str:
+    """Read a small text file.
+
+    Raises
+    ------
+    InputError
+        if it cannot be read, is not text, or is far too long
+    """
+    try:
+        if path.stat().st_size > MAX_TEXT_BYTES:
+            raise InputError(name, 'is no gradient file, it is too large. Export it again.')
+        return path.read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise InputError(name, 'is not a text file. Export it again.') from error
+    except OSError as error:
+        cause = (error.strerror or str(error)).lower()
+        raise InputError(name, f'{cause}. Check that the file can be read.') from error
