@@ -188,6 +188,7 @@ def qc(
                 'MeasuredSlopeTrace': -2.7,
             },
             'resolution_mm': [2.4, 2.3, 2.2],
+            'strength': 1.0,
         },
         'gain': {'median': 1.08, 'p05': 0.91, 'p95': 1.34},
         'guarantee': {
@@ -206,7 +207,6 @@ def qc(
             },
         },
         'series': {
-            'strength': 1.0,
             'voxel_mm': [2.0, 2.0, 2.2],
             'fwhm_mm': {'before': [2.4, 2.3, 2.2], 'after': [2.4, 2.3, 2.2]},
             'noise_gain': 1.0,

@@ -24,7 +24,7 @@ class _DescribeOutputsInput(BaseInterfaceInputSpec):
     trace_facts = traits.Dict(mandatory=True, desc='how the trace image was made')
     network_facts = traits.Dict(mandatory=True, desc='what the canonical images are')
     series_facts = traits.Dict(
-        desc='of the series, where one is made: strength, voxel_mm, fwhm_mm, noise_gain'
+        desc='of the series, where one is made: voxel_mm, fwhm_mm, noise_gain'
     )
 
 
@@ -60,8 +60,9 @@ class DescribeOutputs(SimpleInterface):
         }
         denoised = sidecars.denoising_sidecar(**self.inputs.denoising)
         if isdefined(self.inputs.series_facts):
+            made = {**self.inputs.series_facts, 'strength': network['strength']}
             self._results['series'] = {
-                **sidecars.series_sidecar(sidecar, sources, self.inputs.series_facts),
+                **sidecars.series_sidecar(sidecar, sources, made),
                 **denoised,
             }
             self._results['noise'] = sidecars.noise_sidecar(sources, **self.inputs.denoising)

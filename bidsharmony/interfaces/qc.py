@@ -39,6 +39,7 @@ NETWORK_FACTS = (
     'thickness_mm',
     'measured',
     'resolution_mm',
+    'strength',
 )
 
 NOISE_FACTS = ('sigma_volume', 'sigma_harmonized')

@@ -51,7 +51,7 @@ class _HarmonizeSeriesOutput(TraitedSpec):
     noise_file = File(exists=True, desc="noise of a volume of that series, (I', J', K')")
     noise_facts = traits.Dict(desc='sigma_volume, sigma_harmonized: medians in the brain')
     guarantee = traits.Dict(desc='what became of S_b/S_0, diffusivity, anisotropy and noise')
-    facts = traits.Dict(desc='strength, voxel_mm, fwhm_mm and noise_gain of the series')
+    facts = traits.Dict(desc='voxel_mm, fwhm_mm and noise_gain of the series')
     n_not_finite = traits.Int(desc='voxels of the series that are not finite numbers')
 
 
@@ -100,7 +100,6 @@ class HarmonizeSeries(SimpleInterface):
         self._measure(out_file, mask, native=operator is None)
         native = self._native_mm(image)
         self._results['facts'] = {
-            'strength': float(self.inputs.strength),
             'voxel_mm': [float(zoom) for zoom in header.get_zooms()[:3]],
             'fwhm_mm': {
                 'before': native,

@@ -169,6 +169,9 @@ def tags(document: Mapping[str, Any]) -> list[str]:
         found.append(shells_text(source['shells']))
     if source.get('zooms'):
         found.append(' \u00d7 '.join(number(zoom) for zoom in source['zooms']) + ' mm')
+    strength = part(document, 'network').get('strength')
+    if isinstance(strength, int | float) and strength < 1:
+        found.append(f'harmonized to {number(strength)} of the way')
     if summary.get('extrapolated'):
         found.append('trace extrapolated to b = 1000')
     return found
@@ -263,14 +266,14 @@ def diffusion_rows(diffusion: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
     def largest(key: str, unit: str) -> str:
         value = diffusion.get(key)
-        return f'{number(value)} {unit}'.strip() if value is not None else ''
+        return f'{number(value, digits=2)} {unit}'.strip() if value is not None else ''
 
     noise = part(diffusion, 'noise')
     rows = [
         (
             'mean diffusivity, median',
             f'{both(diffusion.get("md"), 1e3)} \u00d7 10⁻³ mm²/s',
-            largest('md_change', 'of itself'),
+            largest('md_change', 'of it'),
         )
     ]
     if diffusion.get('fa') is not None:
@@ -278,7 +281,7 @@ def diffusion_rows(diffusion: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             ('fractional anisotropy, median', both(diffusion['fa']), largest('fa_change', ''))
         )
         if diffusion.get('v1_degrees') is not None:
-            rows.append(('first eigenvector', '', largest('v1_degrees', 'degrees')))
+            rows.append(('first eigenvector', '', largest('v1_degrees', '°')))
     for key, name in (('b0', 'noise of a b = 0 volume'), ('weighted', 'noise of a weighted one')):
         if noise.get(key) and noise[key][-1] is not None:
             rows.append((f'{name}, of its mean', f'{both(noise[key], 100)} %', ''))
