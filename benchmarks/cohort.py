@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bidsharmony.network.inference import SHOWS_BRAIN, unit_excess
+from bidsharmony.network.inference import SHOWS_BRAIN, hold_to_scan, unit_excess
 from bidsharmony.network.model import encode_metadata
 from bidsharmony.network.weights import Weights
+from bidsharmony.numerics.grids import resample_to_shape
 from bidsharmony.numerics.intensity import robust_scale
 from bidsharmony.numerics.marks import MARKS, measured_marks
 from bidsharmony.physics.heads import Head, brain_positions, draw_slab
@@ -57,6 +58,8 @@ class Cohort:
         By method, (H, S, N, 2, F, F) float32.
     facts : list of list of dict
         What head h's run on scanner s tells the network.
+    scans : list of list of (2, N, R, R) float32
+        Head h's run on the own grid of scanner s, in units of its b=0 scale.
     """
 
     protocols: list[Protocol]
@@ -68,6 +71,7 @@ class Cohort:
     ischaemia: np.ndarray
     images: dict[str, np.ndarray]
     facts: list[list[dict[str, float]]]
+    scans: list[list[np.ndarray]]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -99,7 +103,7 @@ def simulate(
     repeat : int
         Another number is another session: same slabs, other noise and field.
     """
-    truth, brain, white, cortex, lesion, ischaemia, runs, facts = ([] for _ in range(8))
+    truth, brain, white, cortex, lesion, ischaemia, runs, facts, scans = ([] for _ in range(9))
     tissues = np.eye(len(TISSUE_NAMES))
     for h, head in enumerate(heads):
         positions = brain_positions(head)
@@ -135,6 +139,12 @@ def simulate(
         scales = [_scale(run, masks) for run in pairs]
         facts.append([_facts(r, telling, scale) for r, scale in zip(pairs, scales, strict=True)])
         runs.append([_interpolated(r, scale) for r, scale in zip(pairs, scales, strict=True)])
+        scans.append(
+            [
+                np.stack([pair.reconstructed for pair in run], axis=1) / np.float32(scale)
+                for run, scale in zip(pairs, scales, strict=True)
+            ]
+        )
 
     def by_head(parts: list[np.ndarray]) -> np.ndarray:
         return np.stack(parts).reshape(len(heads), slices, *parts[0].shape)
@@ -144,7 +154,7 @@ def simulate(
         for name in BASELINES
     }
     arrays = map(by_head, (truth, brain, white, cortex, lesion, ischaemia))
-    return Cohort(list(protocols), *arrays, images, facts)
+    return Cohort(list(protocols), *arrays, images, facts, scans)
 
 
 def _slab(head: Head, position: int, n: int, rng: np.random.Generator) -> Slab:
@@ -195,21 +205,71 @@ def _interpolated(run: list[Pair], scale: float) -> dict[str, np.ndarray]:
 
 
 @torch.inference_mode()
-def harmonize(
+def passed(
     weights: Weights, slices: np.ndarray, facts: dict[str, float], masks: np.ndarray
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Pass a run's slices (N, 2, F, F), in robust units, through the network as the program does.
 
     Masks, (N, F, F) bool, are where the output's unit is read.
+
+    Returns
+    -------
+    images : (2, N, F, F) float32
+    log_gain : (N, F, F) float32
     """
     condition = encode_metadata(facts)[None]
-    out = np.stack(
-        [
-            weights.model(torch.from_numpy(image[None]), condition).images[0].clamp_min(0).numpy()
-            for image in slices
-        ]
+    made = [weights.model(torch.from_numpy(image[None]), condition) for image in slices]
+    out = np.stack([one.images[0].clamp_min(0).numpy() for one in made], axis=1)
+    log_gain = np.stack([one.log_gain[0, 0].numpy() for one in made])
+    excess = np.float32(unit_excess(weights, out, masks))
+    return out / excess, log_gain - np.log(excess)
+
+
+def held(
+    weights: Weights,
+    out: np.ndarray,
+    log_gain: np.ndarray,
+    slices: np.ndarray,
+    facts: dict[str, float],
+    masks: np.ndarray,
+    scan: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hold what the network made, (2, N, F, F), to the scan as the program does.
+
+    `scan`, (2, N, R, R), is the same run on its own grid.
+
+    Returns
+    -------
+    images : (2, N, F, F) float32
+    blend : (N, F, F) float32
+        Weight of the scan.
+    """
+    pixel = FOV / scan.shape[-1]
+    images, blend, _ = hold_to_scan(
+        out,
+        log_gain,
+        slices.swapaxes(0, 1),
+        scan,
+        resample_to_shape(masks.astype(np.float32), scan.shape[1:]) >= 0.5,
+        axis=0,
+        affine=np.diag([1.0, pixel, pixel, 1.0]),
+        network=weights,
+        zero_filling=max(round(facts.get('AcquiredPixel', pixel) / pixel), 1),
     )
-    return out / np.float32(unit_excess(weights, np.moveaxis(out, 1, 0), masks))
+    return images, blend
+
+
+def harmonize(
+    weights: Weights,
+    slices: np.ndarray,
+    facts: dict[str, float],
+    masks: np.ndarray,
+    scan: np.ndarray,
+) -> np.ndarray:
+    """Pass a run's slices through the network and the forward check; (N, 2, F, F) float32."""
+    out, log_gain = passed(weights, slices, facts, masks)
+    images, _ = held(weights, out, log_gain, slices, facts, masks, scan)
+    return np.ascontiguousarray(images.swapaxes(0, 1))
 
 
 def harmonized(
@@ -221,7 +281,8 @@ def harmonized(
     for h in range(heads):
         for s in range(scanners):
             facts = {k: v for k, v in cohort.facts[h][s].items() if not hidden(k)}
-            out[h, s] = harmonize(weights, cohort.images['bicubic'][h, s], facts, cohort.brain[h])
+            slices = cohort.images['bicubic'][h, s]
+            out[h, s] = harmonize(weights, slices, facts, cohort.brain[h], cohort.scans[h][s])
     return out
 
 
@@ -257,7 +318,7 @@ def repeated(weights: Weights, cohort: Cohort) -> np.ndarray:
                 'AcquiredPixel': weights.fwhm_mm,
                 **{key: float(np.median([mark[key] for mark in marks])) for key in MARKS if marks},
             }
-            twice = harmonize(weights, again, facts, masks)
+            twice = harmonize(weights, again, facts, masks, again.swapaxes(0, 1))
             for c in range(2):
                 first, second = once[:, c][masks], twice[:, c][masks]
                 out[h, s, c] = np.sqrt(np.mean((second - first) ** 2) / np.mean(first**2))

@@ -227,6 +227,10 @@ def measure(scan: Scan, made: Canonical) -> tuple[dict[str, Any], Consistency]:
             **ringing(before, after, fine_mask, scan),
         }
     row['freqs_per_pixel'] = found.freqs.tolist()
+    row['forward'] = {
+        'share_beyond': float(np.mean(made.blend[fine_mask] > 0)),
+        'blended_fraction': float(made.blend[fine_mask].mean()),
+    }
     if scan.lesion is not None:
         row['lesion'] = lesion_figures(scan, made)
     return row, found
@@ -409,6 +413,11 @@ COLUMNS = {
         'ADC before': lambda r: f'{1e3 * r["adc_white_matter"]["before"]:.3f}',
         'ADC after': lambda r: f'{1e3 * r["adc_white_matter"]["after"]:.3f}',
         'b (s/mm2)': lambda r: f'{r["b_acquired"]:.0f}',
+    },
+    'blend': {
+        'Run': lambda r: r['run'].removeprefix('sub-'),
+        'Brain beyond 3 sigma (%)': lambda r: f'{100 * r["forward"]["share_beyond"]:.1f}',
+        'Blended (%)': lambda r: f'{100 * r["forward"]["blended_fraction"]:.1f}',
     },
 }
 

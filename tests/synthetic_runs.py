@@ -211,6 +211,7 @@ def qc(
             'fwhm_mm': {'before': [2.4, 2.3, 2.2], 'after': [2.4, 2.3, 2.2]},
             'noise_gain': 1.0,
         },
+        'forward': {'blended_fraction': 0.008, 'share_beyond': 0.045, 'limits_sigma': [3.0, 6.0]},
         'adc': {'before_median': 7.81e-4, 'after_median': 7.76e-4},
         'psd': {
             'freqs_per_mm': [float(f'{value:.6g}') for value in freqs],

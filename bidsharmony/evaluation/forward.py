@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage, optimize
 
+from bidsharmony.numerics.forward import contrast_weights, degrade, sampling
 from bidsharmony.numerics.grids import resample_to_shape
-from bidsharmony.numerics.slices import FWHM_PER_SD, through_plane
+from bidsharmony.numerics.slices import through_plane
 
 BEYOND = 3.0
 """Residuals further out than this many sigma count: .27 % of white noise does."""
@@ -92,12 +92,8 @@ def forward_consistency(
 ) -> Consistency:
     """Bring the output back to the scanner's contrast and resolution, and compare.
 
-    The gain is smooth and shared by all channels. At a border of fluid and tissue it suits
-    neither, so that output over gain misses there even if the output is the truth. Signals of
-    mixed voxels add up, though: where there are two kinds of tissue, each of the scanner's images
-    is one and the same weighted sum of the canonical ones everywhere, borders included. So the
-    contrast is a sum of all canonical images, with and without the gain, with weights fitted over
-    the whole brain. Too few to hide anything that has a place; what the gain alone gives is
+    The contrast is a sum of all canonical images, with and without the gain, with weights fitted
+    over the whole brain (`numerics.forward.contrast_weights`); what the gain alone gives is
     reported too.
 
     Parameters
@@ -151,7 +147,7 @@ def forward_consistency(
     inplane = [float(zoom) for ax, zoom in enumerate(zooms) if ax != axis]
     fwhm = fit_blur(own, given, inside, sigma, inplane)
     degraded = degrade(own, given.shape[2:], inplane, fwhm)
-    weights = _contrast(degraded, given, inside)
+    weights = contrast_weights(degraded, given, inside)
     predicted = np.tensordot(weights, degraded, axes=1).astype(np.float32)
     units = sigma[:, None, None, None].astype(np.float32)
     residual = (predicted - given) / units
@@ -218,7 +214,7 @@ def fit_blur(
 
     def misfit(widths: Sequence[float]) -> float:
         degraded = degrade(own, given.shape[2:], zooms, np.clip(widths, 0, WIDEST))
-        weights = _contrast(degraded, given, mask)
+        weights = contrast_weights(degraded, given, mask)
         left = np.tensordot(weights, degraded[:, mask], axes=1) - given[:, mask]
         return float(np.sum((left / sigma[:, None]) ** 2, dtype=np.float64))
 
@@ -232,36 +228,6 @@ def fit_blur(
         options={'initial_simplex': simplex, 'xatol': 0.02, 'fatol': 1.0},
     )
     return float(found.x[0]), float(found.x[1])
-
-
-def degrade(
-    images: np.ndarray, shape: Sequence[int], zooms: Sequence[float], fwhm: Sequence[float]
-) -> np.ndarray:
-    """Blur images by a Gaussian and sample them as a scanner does, no finer than its k-space.
-
-    Parameters
-    ----------
-    images : (C, S, H', W')
-    shape : (2,) int
-        Rows and columns of the scanner's grid, over the same field of view.
-    zooms, fwhm : (2,) mm
-        Pixel of the scanner's grid, and width along both axes.
-
-    Returns
-    -------
-    (C, S, H, W) float32
-
-    Examples
-    --------
-    >>> degrade(np.ones((1, 1, 12, 12)), (4, 4), (3, 3), (4, 4)).round(6).ravel()[:3].tolist()
-    [1.0, 1.0, 1.0]
-    """
-    rows, columns = (
-        _sampling(images.shape[2 + i], int(shape[i]), float(shape[i] * zooms[i]), float(fwhm[i]))
-        for i in range(2)
-    )
-    images = np.asarray(images, np.float32)
-    return np.stack([rows @ channel @ columns.T for channel in images])
 
 
 def beyond_band(images: np.ndarray, shape: Sequence[int], mask: np.ndarray) -> float:
@@ -289,7 +255,7 @@ def beyond_band(images: np.ndarray, shape: Sequence[int], mask: np.ndarray) -> f
     """
     images = np.asarray(images, np.float32)
     rows, columns = (
-        _sampling(n, n, 1.0, 0.0, int(m)) for n, m in zip(images.shape[1:], shape, strict=True)
+        sampling(n, n, 1.0, 0.0, int(m)) for n, m in zip(images.shape[1:], shape, strict=True)
     )
     finer = images - rows @ images @ columns.T
     return float(np.sqrt(np.mean(finer[mask] ** 2) / np.mean(images[mask] ** 2)))
@@ -332,39 +298,6 @@ def residual_spectrum(residual: np.ndarray, mask: np.ndarray) -> tuple[np.ndarra
     if not weight > 0:
         return np.arange(1, count) / side, np.zeros((len(residual), count - 1))
     return np.arange(1, count) / side, (total / members / weight)[:, 1:count]
-
-
-@lru_cache(maxsize=256)
-def _sampling(
-    n_in: int, n_out: int, length: float, fwhm: float, band: int | None = None
-) -> np.ndarray:
-    """Return blur and sampling along one axis as a matrix, (n_out, n_in) float32.
-
-    Row i is what a scanner with `band` (by default n_out) k-space samples over `length` mm sees at
-    the centre of its pixel i.
-    """
-    band = min(n_in, n_out if band is None else band)
-    waves = np.arange(band // 2 + 1)
-    weights = np.where(waves == 0, 1.0, 2.0)
-    if band % 2 == 0:
-        weights[-1] = 1.0  # the highest frequency of an even number of samples is there once
-    sigma = fwhm / FWHM_PER_SD / length
-    weights *= np.exp(-2 * (np.pi * sigma * waves) ** 2)
-    places = (np.arange(n_out) + 0.5)[:, None] / n_out - (np.arange(n_in) + 0.5) / n_in
-    matrix = np.tensordot(np.cos(2 * np.pi * places[..., None] * waves), weights, axes=1) / n_in
-    return np.ascontiguousarray(matrix, np.float32)
-
-
-def _contrast(degraded: np.ndarray, given: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Fit each given image as a sum of degraded ones, (C, D); least squares in the mask."""
-    columns = degraded[:, mask].astype(np.float64)
-    sizes = np.sqrt(np.mean(columns**2, axis=1))
-    scaled = columns / np.where(sizes > 0, sizes, 1)[:, None]
-    # the normal equations, whose rank falls where the gain is the same everywhere
-    square = scaled @ scaled.T / scaled.shape[1]
-    target = given[:, mask].astype(np.float64) @ scaled.T / scaled.shape[1]
-    weights = target @ np.linalg.pinv(square, rcond=1e-9, hermitian=True)
-    return weights / np.where(sizes > 0, sizes, 1)
 
 
 def _share_beyond(residual: np.ndarray, inside: np.ndarray) -> tuple[float, ...]:

@@ -38,6 +38,7 @@ class _DescribeOutputsOutput(TraitedSpec):
     biasfield = traits.Dict()
     noise = traits.Dict()
     uncertainty = traits.Dict()
+    blend = traits.Dict()
 
 
 class DescribeOutputs(SimpleInterface):
@@ -90,6 +91,11 @@ class DescribeOutputs(SimpleInterface):
             (
                 'uncertainty',
                 'Uncertainty of the canonical images, canonical white-matter b=0 = 1.',
+            ),
+            (
+                'blend',
+                'Weight, 0 to 1, of the scan times the gain in the canonical images: where they, '
+                'degraded as the scanner does it, would not have given the scan back.',
             ),
         ):
             self._results[name] = sidecars.map_sidecar(sources, text)

@@ -43,9 +43,12 @@ class _HarmonizeSummaryOutput(TraitedSpec):
     trace_file = File(exists=True, desc="canonical trace image at b=1000, (I', J', K')")
     adc_file = File(exists=True, desc="ADC of the two, mm2/s, (I', J', K')")
     uncertainty_file = File(exists=True, desc="uncertainty, canonical unit, (I', J', K')")
+    blend_file = File(exists=True, desc="weight of the scan times the gain, (I', J', K')")
     mask_file = File(exists=True, desc="brain, (I', J', K')")
     gain_file = File(exists=True, desc='gain, canonical unit per scanner unit, (I, J, K)')
-    facts = traits.Dict(desc='robust_scale, what the canonical images are, weights_sha256')
+    facts = traits.Dict(
+        desc='robust_scale, what the canonical images are, weights_sha256, forward'
+    )
 
 
 class HarmonizeSummary(SimpleInterface):
@@ -57,6 +60,7 @@ class HarmonizeSummary(SimpleInterface):
     def _run_interface(self, runtime):
         from bidsharmony.network.inference import harmonize_summary
         from bidsharmony.numerics.diffusion import apparent_diffusion
+        from bidsharmony.numerics.forward import LEAVES, LEFT
         from bidsharmony.numerics.grids import resample_to_shape
         from bidsharmony.numerics.intensity import robust_scale
 
@@ -88,6 +92,7 @@ class HarmonizeSummary(SimpleInterface):
             ('trace', result.trace),
             ('adc', adc),
             ('uncertainty', result.uncertainty),
+            ('blend', result.blend),
             ('mask', fine_mask),
         ):
             self._results[f'{name}_file'] = save_volume(
@@ -108,5 +113,10 @@ class HarmonizeSummary(SimpleInterface):
             'resolution_mm': [None if w is None else float(w) for w in result.resolution_mm],
             'strength': float(self.inputs.strength),
             'weights_sha256': str(result.weights_sha256),
+            'forward': {
+                'blended_fraction': float(result.blend[fine_mask].mean()),
+                'share_beyond': float(np.mean(result.blend[fine_mask] > 0)),
+                'limits_sigma': [LEAVES, LEFT],
+            },
         }
         return runtime

@@ -62,6 +62,7 @@ class _MeasureRunInput(BaseInterfaceInputSpec):
     mask_after = File(exists=True, mandatory=True, desc="brain, (I', J', K')")
     gain_file = File(exists=True, mandatory=True, desc='gain, (I, J, K)')
     field_file = File(exists=True, mandatory=True, desc='bias field, (I, J, K)')
+    blend_file = File(exists=True, mandatory=True, desc="weight of the scan, (I', J', K')")
     trace_facts = traits.Dict(mandatory=True)
     bias_facts = traits.Dict(mandatory=True)
     network_facts = traits.Dict(mandatory=True)
@@ -136,6 +137,7 @@ class MeasureRun(SimpleInterface):
             qc,
             gain=axial_slices(gain, image.affine, mask, grid=grid),
             bias=axial_slices(field, image.affine, mask, grid=grid),
+            blend=axial_slices(load_volume(self.inputs.blend_file), fine.affine, grid=grid),
         )
         self._save(Path(runtime.cwd), qc, audit, pictures)
         return runtime
@@ -176,6 +178,7 @@ class MeasureRun(SimpleInterface):
                 'denoising': {**self.inputs.denoising, **noise},
                 'bias': dict(bias),
                 'network': {key: network[key] for key in NETWORK_FACTS},
+                'forward': dict(network['forward']),
                 'gain': dict(zip(('p05', 'median', 'p95'), gain, strict=True)),
                 'guarantee': dict(self.inputs.guarantee) if series else None,
                 'series': dict(self.inputs.series_facts) if series else None,

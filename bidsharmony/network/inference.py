@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from bidsharmony.network.model import STRIDE, encode_metadata
 from bidsharmony.network.weights import Weights, load_weights
+from bidsharmony.numerics.forward import blend_weight
 from bidsharmony.numerics.grids import inplane_grid, resample_to_shape
 from bidsharmony.numerics.intensity import noise_sigma, robust_scale
 from bidsharmony.numerics.marks import measured_marks
@@ -45,7 +46,11 @@ class Canonical:
     b0, trace : (I', J', K') float32
         Canonical images, nominal white-matter b=0 = 1, on the canonical grid.
     uncertainty : (I', J', K') float32
-        Expected absolute error, mean of both images, canonical unit.
+        Expected absolute error, mean of both images, canonical unit; where the scan overrules
+        the network, at least as much as the images were moved.
+    blend : (I', J', K') float32
+        Weight of the scan times the gain in the canonical images, 0 to 1: where they would not
+        have given the scan back (`numerics.forward.blend_weight`).
     gain : (I, J, K) float32
         On the input's grid; gain times the bias-corrected input has canonical contrast and unit.
     affine : (4, 4) float
@@ -67,6 +72,7 @@ class Canonical:
     b0: np.ndarray
     trace: np.ndarray
     uncertainty: np.ndarray
+    blend: np.ndarray
     gain: np.ndarray
     affine: np.ndarray
     fwhm_mm: float
@@ -175,15 +181,27 @@ def harmonize_summary(
         excess = unit_excess(network, out, resample_to_shape(inside, shape) > 0.5)
         out, error = out / np.float32(excess), error / np.float32(excess)
         log_gain = log_gain - np.float32(np.log(excess))
-    resolution = _resolution(
-        thick[0], out[0] / np.exp(log_gain), inside, ras_axis, ras_affine, network, zero_filling
-    )
+    smoothed = _smooth(log_gain, ras_axis, network)
+    resolution: list[float | None] = [None] * 3
+    blend = np.zeros(shape, np.float32)
+    if inside is not None:
+        held, blend, resolution = hold_to_scan(
+            out,
+            log_gain,
+            fine,
+            thick,
+            inside,
+            axis=ras_axis,
+            affine=ras_affine,
+            network=network,
+            zero_filling=zero_filling,
+        )
+        out, error = held, np.maximum(error, np.abs(held - out).mean(axis=0))
     resolution[ras_axis] = acquired
     pixels = np.linalg.norm(grid_affine[:3, :3], axis=0)
     # errors of neighbours partly cancel: their mean is an upper bound
     *out, error = (_blur(i, ras_axis, pixels, network, fwhm_mm) for i in (*out, error))
-    log_gain = resample_to_shape(_smooth(log_gain, ras_axis, network), images[0].shape)
-    gain = np.exp(log_gain) / scale
+    gain = np.exp(resample_to_shape(smoothed, images[0].shape)) / scale
     if strength < 1:
         out = [strength * own + (1 - strength) * scan for own, scan in zip(out, fine, strict=True)]
         error = strength * error
@@ -192,6 +210,7 @@ def harmonize_summary(
         b0=apply_orientation(out[0], from_ras),
         trace=apply_orientation(out[1], from_ras),
         uncertainty=apply_orientation(error, from_ras),
+        blend=apply_orientation(blend, from_ras),
         gain=np.ascontiguousarray(apply_orientation(gain.astype(np.float32), from_ras)),
         affine=grid_affine @ inv_ornt_aff(from_ras, shape),
         fwhm_mm=float(fwhm_mm),
@@ -275,12 +294,70 @@ def _marks(slices: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
     return {key: float(np.median([m[key] for m in found])) for key in (found[0] if found else ())}
 
 
+def hold_to_scan(
+    out: np.ndarray,
+    log_gain: np.ndarray,
+    fine: np.ndarray,
+    scan: Sequence[np.ndarray],
+    mask: np.ndarray,
+    *,
+    axis: int,
+    affine: np.ndarray,
+    network: Weights,
+    zero_filling: int,
+) -> tuple[np.ndarray, np.ndarray, list[float | None]]:
+    """Bring the output back to the scan, and blend it towards the scan where that does not return.
+
+    Parameters
+    ----------
+    out, log_gain : (2, I', J', K'), (I', J', K') float32
+        What the network makes of the scan, in the canonical unit.
+    fine : (2, I', J', K') float32
+        The scan on the same grid.
+    scan : two (I, J, K) float32
+        On its own, in the unit that the gain starts from, seen through the canonical slice
+        profile: b=0 and trace.
+    mask : (I, J, K) bool
+        The brain.
+    axis : int
+        The slice axis.
+    affine : (4, 4) float
+        Of the scan.
+    network : Weights
+    zero_filling : int
+        Reconstructed pixels for each acquired one, in plane.
+
+    Returns
+    -------
+    images : (2, I', J', K') float32
+    blend : (I', J', K') float32
+        Weight of `fine` times the gain in them.
+    resolution : list of three float or None
+        What the scan resolves in plane (mm); None along the slice axis and where noise hides it.
+    """
+    inplane = [ix for ix in range(3) if ix != axis]
+    zooms = [float(np.linalg.norm(affine[:3, ix])) for ix in inplane]
+    reference = out[0] / np.exp(log_gain)
+    resolution = _resolution(scan[0], reference, mask, axis, zooms, network, zero_filling)
+    widths = [
+        resolution[ix] or zero_filling * zoom for ix, zoom in zip(inplane, zooms, strict=True)
+    ]
+    smoothed = _smooth(log_gain, axis, network)
+    weight = blend_weight(
+        *(np.moveaxis(images, axis - 3, -3) for images in (out, smoothed, np.stack(scan), mask)),
+        zooms=zooms,
+        fwhm=[float(np.sqrt(max(width**2 - network.fwhm_mm**2, 0))) for width in widths],
+    )
+    blend = np.ascontiguousarray(np.moveaxis(weight, 0, axis))
+    return out + blend * (fine * np.exp(smoothed) - out), blend, resolution
+
+
 def _resolution(
     b0: np.ndarray,
     reference: np.ndarray,
-    mask: np.ndarray | None,
+    mask: np.ndarray,
     axis: int,
-    affine: np.ndarray,
+    zooms: Sequence[float],
     network: Weights,
     zero_filling: int,
 ) -> list[float | None]:
@@ -289,23 +366,20 @@ def _resolution(
     The canonical b=0 over the gain is the same brain in the scanner's contrast, at a resolution
     that is known.
     """
-    found: list[float | None] = [None] * 3
-    if mask is None:
-        return found
     inplane = [ix for ix in range(3) if ix != axis]
     fine = resample_to_shape(mask.astype(np.float32), reference.shape) >= 0.5
     # zero-filling squeezes the noise into the acquired band
     sigma = zero_filling * noise_sigma(b0, mask, axis, zero_filling)
     measured = effective_fwhm(
         *(np.moveaxis(i, axis, 0) for i in (b0, reference, mask, fine)),
-        lengths_mm=[b0.shape[ix] * np.linalg.norm(affine[:3, ix]) for ix in inplane],
+        lengths_mm=[b0.shape[ix] * zoom for ix, zoom in zip(inplane, zooms, strict=True)],
         reference_fwhm_mm=network.fwhm_mm,
         sigma=sigma,
     )
-    for ix, width in zip(inplane, measured, strict=True):
+    found: list[float | None] = [None] * 3
+    for ix, zoom, width in zip(inplane, zooms, measured, strict=True):
         # within a k-space that is cut off and not filtered, spectra do not fall at all
-        pixel = zero_filling * float(np.linalg.norm(affine[:3, ix]))
-        found[ix] = None if width is None else max(width, pixel)
+        found[ix] = None if width is None else max(width, zero_filling * zoom)
     return found
 
 

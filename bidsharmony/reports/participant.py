@@ -33,6 +33,12 @@ MAP_CAPTIONS = {
         'Gain that multiplied every volume, in canonical unit per mean tissue signal. Smooth '
         'and free of noise; anatomy shows where tissue contrast was moved.',
     ),
+    'blend': (
+        'places where the scan overrules the network',
+        'Degraded as the scanner does it, canonical images must give the scan back. Where they '
+        'leave it by more than 3 sigma (orange), the scan times the gain takes their place: look '
+        'there for distortion, artefacts and what the network has not learned.',
+    ),
 }
 CHART_CAPTIONS = {
     'psd': (
@@ -345,6 +351,8 @@ def measures(document: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
             ('canonical resolution',
              number(network.get('canonical_fwhm_mm'), unit='mm FWHM, in plane')),
             ('canonical slice thickness', f'{" → ".join(thickness)} mm'),
+            ('brain where the scan overrules the network',
+             _percent(part(document, 'forward').get('blended_fraction'))),
             ('the scan resolves, by axis',
              ' \u00d7 '.join(number(w) for w in network.get('resolution_mm') or ()) + ' mm'),
         ],

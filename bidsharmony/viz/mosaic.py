@@ -10,7 +10,7 @@ import textwrap
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.colors import Normalize, TwoSlopeNorm
+from matplotlib.colors import Normalize, TwoSlopeNorm, to_rgb
 from matplotlib.figure import Figure
 
 from bidsharmony.viz.figure import (
@@ -27,6 +27,7 @@ GAP = 3  # slice pixels between tiles
 MARGIN = 8  # slice pixels kept around the brain
 HEADER = 40  # screen pixels of the title strip
 FONT_SIZE = 16  # points: 22 screen pixels, legible when a phone halves the picture
+TINT = '#ff9d2e'  # orange: none of the greys, and told from blue and red
 CHANNELS = ('b0', 'trace')
 CHANNEL_TITLES = {'b0': 'b = 0', 'trace': 'trace, b = 1000'}
 
@@ -147,6 +148,7 @@ def mosaic(
     color: str = 'white',
     note: str = '',
     n_columns: int = 3,
+    tint: np.ndarray | None = None,
 ) -> Figure:
     """Draw slices in grey on black under a title strip.
 
@@ -161,6 +163,8 @@ def mosaic(
     note : str
         right of the strip, for instance the window
     n_columns : int
+    tint : (n, H, W), optional
+        opacity, 0 to 1, of a colour laid over the slices
 
     Examples
     --------
@@ -173,9 +177,47 @@ def mosaic(
     axes.imshow(
         canvas, cmap='gray', vmin=window[0], vmax=window[1], interpolation='nearest', aspect='auto'
     )
+    if tint is not None:
+        opacity = np.clip(tile(np.nan_to_num(tint), n_columns), 0, 1)
+        axes.imshow(
+            np.broadcast_to(to_rgb(TINT), (*opacity.shape, 3)), alpha=0.7 * opacity,
+            interpolation='nearest', aspect='auto',
+        )  # fmt: skip
     _header(figure, title, color=color, note=note)
     _sides(axes, slices.shape[1:])
     return figure
+
+
+def overruled(
+    after: np.ndarray, blend: np.ndarray, mask: np.ndarray, *, n_slices: int = 6
+) -> Figure:
+    """Show where the scan overrules the network: the slices with most of it, in order.
+
+    Parameters
+    ----------
+    after : (n, H, W)
+        canonical b=0
+    blend : (n, H, W)
+        weight of the scan, 0 to 1
+    mask : (n, H, W) bool
+    n_slices : int
+
+    Raises
+    ------
+    ValueError
+        if there is no slice, or the shapes differ
+    """
+    after, blend, mask = _checked(after, blend, mask)
+    most = np.argsort(-blend.sum(axis=(1, 2)), kind='stable')[:n_slices]
+    ixs, box = np.sort(most), brain_box(mask)
+    high = window_of('b0', after, after, mask)
+    return mosaic(
+        box.crop(after[ixs]),
+        window=(0.0, high),
+        title='the scan overrules the network',
+        note=f'b = 0 after, 0 \u2013 {high:.2f}',
+        tint=box.crop(np.where(mask, blend, 0)[ixs]),
+    )
 
 
 def before_after_channel(

@@ -9,7 +9,13 @@ import numpy as np
 
 from bidsharmony.viz.figure import save_png
 from bidsharmony.viz.glcm import glcm_panel
-from bidsharmony.viz.mosaic import CHANNELS, before_after, before_after_channel, field_map
+from bidsharmony.viz.mosaic import (
+    CHANNELS,
+    before_after,
+    before_after_channel,
+    field_map,
+    overruled,
+)
 from bidsharmony.viz.psd import psd_panel
 
 
@@ -30,6 +36,7 @@ def run_figures(
     *,
     gain: np.ndarray | None = None,
     bias: np.ndarray | None = None,
+    blend: np.ndarray | None = None,
 ) -> dict[str, bytes]:
     """Draw the pictures of one run.
 
@@ -39,9 +46,10 @@ def run_figures(
         ``before``, ``after`` (n, 2, H, W) and ``mask`` (n, H, W) of the audit slices
     qc : mapping
         content of the run's ``qc.json``; ``psd``, ``glcm`` and ``network`` are read
-    gain, bias : (n, H, W), optional
+    gain, bias, blend : (n, H, W), optional
         the maps cut on the audit grid (``numerics.grids.axial_slices``); the gain in canonical
-        unit per robust scale, that is, gain x robust scale
+        unit per robust scale, that is, gain x robust scale. Without a place where the scan
+        overrules the network there is no picture of it.
 
     Returns
     -------
@@ -64,6 +72,8 @@ def run_figures(
             pictures['gain'] = save_png(field_map(gain, mask, title=title))
         if bias is not None:
             pictures['bias'] = save_png(field_map(bias, mask, title='bias field', center=1.0))
+        if blend is not None and (blend[mask] > 0).any():
+            pictures['blend'] = save_png(overruled(after[:, 0], blend, mask))
     psd, glcm = qc.get('psd') or {}, qc.get('glcm') or {}
     fwhm = (qc.get('network') or {}).get('canonical_fwhm_mm')
     if psd.get('freqs_per_mm'):

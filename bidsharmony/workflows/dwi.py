@@ -183,7 +183,8 @@ def init_dwi_wf(
         (harmonize_wf, measure, [
             ('outputnode.b0_file', 'b0_after'), ('outputnode.trace_file', 'trace_after'),
             ('outputnode.adc_file', 'adc_after'), ('outputnode.canonical_mask', 'mask_after'),
-            ('outputnode.gain_file', 'gain_file'), ('outputnode.facts', 'network_facts'),
+            ('outputnode.gain_file', 'gain_file'), ('outputnode.blend_file', 'blend_file'),
+            ('outputnode.facts', 'network_facts'),
         ]),
     ])  # fmt: skip
 

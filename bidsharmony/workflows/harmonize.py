@@ -22,7 +22,14 @@ SERIES_PORTS = (
     ('guarantee', 'guarantee'),
     ('n_not_finite', 'n_not_finite'),
 )
-CANONICAL_PORTS = ('b0_file', 'trace_file', 'adc_file', 'uncertainty_file', 'gain_file')
+CANONICAL_PORTS = (
+    'b0_file',
+    'trace_file',
+    'adc_file',
+    'uncertainty_file',
+    'blend_file',
+    'gain_file',
+)
 
 
 def init_harmonize_wf(
@@ -66,7 +73,7 @@ def init_harmonize_wf(
 
     Outputs
     -------
-    b0_file, trace_file, adc_file, uncertainty_file, canonical_mask
+    b0_file, trace_file, adc_file, uncertainty_file, blend_file, canonical_mask
         canonical images, (I', J', K')
     gain_file
         (I, J, K)

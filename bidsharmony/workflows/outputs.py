@@ -49,6 +49,7 @@ PRODUCTS = (
     Product('field_file', 'biasfield', 'dwimap', sidecar='biasfield'),
     Product('noise_file', 'noise', 'dwimap', sidecar='noise', of_series=True),
     Product('uncertainty_file', 'uncertainty', 'dwimap', sidecar='uncertainty'),
+    Product('blend_file', 'blend', 'dwimap', sidecar='blend'),
     Product('qc_file', 'harmonized', 'qc', '.json'),
     Product('audit_file', 'audit', 'slices', '.npz'),
 )
@@ -70,7 +71,7 @@ def expected_endings(*, series: bool = True) -> tuple[str, ...]:
     Examples
     --------
     >>> '_desc-harmonized_dwi.json' in expected_endings(), len(expected_endings())
-    (True, 24)
+    (True, 26)
     >>> '_desc-harmonized_dwi.json' in expected_endings(series=False)
     False
     """

@@ -11,10 +11,11 @@ from bidsharmony.interfaces.sidecars import canonical_sidecar, public_sidecar
 from bidsharmony.network.inference import (
     CANONICAL,
     harmonize_summary,
+    hold_to_scan,
     slice_thickness,
 )
 from bidsharmony.network.model import Harmonizer, band_limit
-from bidsharmony.network.weights import save_weights
+from bidsharmony.network.weights import load_weights, save_weights
 from bidsharmony.numerics.intensity import robust_scale
 from bidsharmony.numerics.marks import MARKS, POWER_MARKS, measured_marks
 from bidsharmony.numerics.slices import FWHM_PER_SD, throughplane_kernel
@@ -371,3 +372,35 @@ def test_resolution_is_told_by_axis(identity, rng, codes):
     # the pixel
     expected = {40: 3.0, 60: 2.0, 6: 5.0}
     assert found == pytest.approx([expected[n] for n in turned.shape], rel=0.12)
+
+
+@pytest.mark.parametrize('axis', [0, 1, 2])
+def test_where_the_scan_overrules_images_are_the_scan_times_the_gain(rng, identity, axis):
+    """A lesion that the network lost comes back with its ADC, the rest stays the network's."""
+    rows, columns = np.indices((48, 48)) - 23.5
+    inside = np.hypot(rows, columns) < 20
+    fine = rng.uniform(0.3, 1.7, (2, 5, 24, 24)).repeat(4, axis=2).repeat(4, axis=3)
+    log_gain = np.full(fine.shape[1:], np.log(1.5))
+    out = 1.5 * fine
+    out[1, 2, 40:52, 40:52] *= 0.5
+    scan = fine.reshape(2, 5, 48, 2, 48, 2).mean(axis=(3, 5))
+    mask = np.repeat(inside[None], 5, axis=0)
+    zooms = np.insert([2.0, 2.0], axis, 5.0)
+    turned = [np.moveaxis(i, -3, axis - 3) for i in (out, log_gain, fine, scan, mask)]
+    images, blend, _ = hold_to_scan(
+        *turned, axis=axis, affine=np.diag([*zooms, 1.0]), network=load_weights(identity),
+        zero_filling=1,
+    )  # fmt: skip
+    images, blend = (np.moveaxis(i, axis - 3, -3) for i in (images, blend))
+    lesion = (slice(None), 2, slice(42, 50), slice(42, 50))
+    np.testing.assert_allclose(images[lesion], 1.5 * fine[lesion], rtol=1e-6)
+    elsewhere = np.arange(5) != 2
+    assert blend[elsewhere].mean() < 0.005
+    left = (blend == 0) & elsewhere[:, None, None]
+    np.testing.assert_array_equal(images[:, left], out[:, left].astype(images.dtype))
+
+
+def test_identity_is_never_overruled(volumes, identity):
+    """Without a mask nothing is held to the scan; with one there is next to nothing to hold."""
+    assert not run(volumes, identity).blend.any()
+    assert run(volumes, identity, mask=np.ones(SHAPE, bool)).blend.mean() < 0.01

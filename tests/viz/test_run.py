@@ -21,6 +21,8 @@ def audit():
         ({}, {}, IMAGES | {'psd', 'glcm'}),
         ({'gain': shading(2), 'bias': shading(2)}, {}, IMAGES | {'psd', 'glcm', 'gain', 'bias'}),
         ({}, {'psd': None, 'glcm': {}}, IMAGES),
+        ({'blend': shading(2) / 2}, {}, IMAGES | {'psd', 'glcm', 'blend'}),
+        ({'blend': 0 * shading(2)}, {}, IMAGES | {'psd', 'glcm'}),
     ],
 )
 def test_what_is_there_is_drawn(audit, maps, changes, expected):
