@@ -47,6 +47,9 @@ NOISE_FACTS = ('sigma_volume', 'sigma_harmonized')
 SNR_LIMIT = 8.0
 """The noisiest scans of the training had this SNR at b=0 (physics.protocol.draw_protocol)."""
 
+BLENDED_LIMIT = 0.1
+"""Canonical images of nine real runs and a case of stroke took at most 3 % from the scan itself."""
+
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -199,6 +202,12 @@ class MeasureRun(SimpleInterface):
             )
         if snr is not None and snr < SNR_LIMIT:
             found.append(f'The SNR of the mean b=0 is {snr:.1f}, below {SNR_LIMIT:g}.')
+        blended = self.inputs.network_facts['forward']['blended_fraction']
+        if blended > BLENDED_LIMIT:
+            found.append(
+                f'The scan overrules the network in {100 * blended:.0f} % of the brain, more than '
+                f'{100 * BLENDED_LIMIT:.0f} %: its images would not have given the scan back.'
+            )
         measured = isdefined(self.inputs.noise_facts)
         unknown = measured and not self.inputs.noise_facts['sigma_volume']
         if self.inputs.denoising['rician'] and unknown:

@@ -57,7 +57,7 @@ def test_schema_is_json_and_closed():
     assert tuple(sidecar['missing']['items']['enum']) == TOLD
 
 
-def assemble(*, tissue_share: float = 0.8, no_series: str = '') -> dict:
+def assemble(*, tissue_share: float = 0.8, no_series: str = '', blended: float = 0.008) -> dict:
     """Assemble a document as the interface does, of a sidecar with values of every kind."""
     drawn = qc('01', 'avanto', session='a')
     keys = ('run', 'subject', 'session', 'scanner', 'input', 'notes', 'warnings')
@@ -68,7 +68,8 @@ def assemble(*, tissue_share: float = 0.8, no_series: str = '') -> dict:
             'trace_method', 'b_acquired', 'extrapolated', 'n_directions'
         )},
         bias_facts=drawn['bias'],
-        network_facts=drawn['network'] | {'robust_scale': 412.0},
+        network_facts=drawn['network']
+        | {'robust_scale': 412.0, 'forward': drawn['forward'] | {'blended_fraction': blended}},
         **({} if no_series else {
             'guarantee': drawn['guarantee'],
             'series_facts': drawn['series'],
@@ -111,6 +112,14 @@ def test_a_test_object_is_a_warning_of_the_run(tissue_share, flagged):
     document = assemble(tissue_share=tissue_share)
     assert document['summary']['tissue_share'] == tissue_share
     assert any('no brain' in text for text in document['warnings']) == flagged
+
+
+@pytest.mark.parametrize(('blended', 'flagged'), [(0.09, False), (0.11, True)])
+def test_a_network_that_is_overruled_widely_is_a_warning(blended, flagged):
+    """A tenth of the brain is more than any real scan had."""
+    document = assemble(blended=blended)
+    assert document['forward']['blended_fraction'] == blended
+    assert any('overrules' in text for text in document['warnings']) == flagged
 
 
 def test_documents_follow_the_schema(assembled):
