@@ -341,6 +341,7 @@ def measures(document: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
             ('b = 0 variation in the brain', change),
             ('gain, 5 % / median / 95 %',
              ' / '.join(number(gain.get(key)) for key in ('p05', 'median', 'p95'))),
+            ('gain shared with', shared_text(part(document, 'shared'))),
             ('median ADC, before → after', adc_text),
             ('canonical resolution',
              number(network.get('canonical_fwhm_mm'), unit='mm FWHM, in plane')),
@@ -349,6 +350,26 @@ def measures(document: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
              ' \u00d7 '.join(number(w) for w in network.get('resolution_mm') or ()) + ' mm'),
         ],
     ]  # fmt: skip
+
+
+def shared_text(shared: Mapping[str, Any]) -> str:
+    """Say with which runs of the session a run shares its level, and what of the maps.
+
+    Examples
+    --------
+    >>> shared_text({'with': ['sub-01_dir-PA'], 'same_field': ['sub-01_dir-PA']})
+    'sub-01_dir-PA (level and bias field)'
+    >>> shared_text({})
+    'no other run'
+    """
+    found = []
+    for name in shared.get('with') or ():
+        parts = ['level']
+        parts += ['bias field'] if name in (shared.get('same_field') or ()) else []
+        parts += ['gain map'] if name in (shared.get('same_map') or ()) else []
+        what = ' and '.join(filter(None, (', '.join(parts[:-1]), parts[-1])))
+        found.append(f'{name} ({what})')
+    return ', '.join(found) or 'no other run'
 
 
 def _percent(share: Any) -> str:
