@@ -70,8 +70,8 @@ class CheckedRun:
 
     ``zooms`` and ``affine`` are in mm, ``orientation`` is written ``'RAS'``, ``shells`` holds the
     mean b-value (s/mm2) and the number of volumes of each shell, and ``inputs`` maps every file
-    the run depends on (relative to the dataset) to its sha256. ``brain_mask`` came with the run and
-    fits it.
+    the run depends on (relative to the dataset) to its sha256. ``brain_mask`` came with the run
+    and fits it.
     ``no_series`` says why no series is made, and is ``''`` where one is. A trace image without
     gradients has a ``partner``: then shape, positions and shells are those of the partner's b=0
     volumes with the trace image behind them.

@@ -23,8 +23,7 @@ class _ShareGainInput(BaseInterfaceInputSpec):
     mask_file = File(exists=True, mandatory=True, desc='own brain, (I, J, K)')
     members = traits.List(traits.Str, mandatory=True, desc='stems of the group, in its order')
     own = traits.Int(mandatory=True, desc='position of this run among them')
-    maps = traits.List(traits.Int, mandatory=True, desc='same number: same gain map')
-    fields = traits.List(traits.Int, mandatory=True, desc='same number: same bias field')
+    maps = traits.List(traits.Int, mandatory=True, desc='same number: same gain and field')
     gain_files = traits.List(File(exists=True), mandatory=True, desc='of every member')
     field_files = traits.List(File(exists=True), mandatory=True, desc='of every member')
     mask_files = traits.List(File(exists=True), mandatory=True, desc='of every member')
@@ -34,7 +33,7 @@ class _ShareGainOutput(TraitedSpec):
     gain_file = File(exists=True, desc='gain to multiply by, (I, J, K)')
     field_file = File(exists=True, desc='bias field to divide by, (I, J, K)')
     facts = traits.Dict(
-        desc='with, same_map, same_field: stems; level_change, map_change_p95: natural logarithms'
+        desc='with, same_map: stems; level_change, map_change_p95: natural logarithms'
     )
 
 
@@ -50,15 +49,14 @@ class ShareGain(SimpleInterface):
     def _run_interface(self, runtime):
         from bidsharmony.numerics.shared import share_maps
 
-        names, own = self.inputs.members, self.inputs.own
+        names, maps, own = self.inputs.members, self.inputs.maps, self.inputs.own
         gain, field = share_maps(
             *(
                 [load_volume(path, np.float64) for path in paths]
                 for paths in (self.inputs.gain_files, self.inputs.field_files)
             ),
             [load_mask(path) for path in self.inputs.mask_files],
-            same_gain=self.inputs.maps,
-            same_field=self.inputs.fields,
+            same=self.inputs.maps,
             own=own,
         )
         mine = [
@@ -76,13 +74,7 @@ class ShareGain(SimpleInterface):
         partners = [ix for ix in range(len(names)) if ix != own]
         self._results['facts'] = {
             'with': [names[ix] for ix in partners],
-            **{
-                key: [names[ix] for ix in partners if numbers[ix] == numbers[own]]
-                for key, numbers in (
-                    ('same_map', self.inputs.maps),
-                    ('same_field', self.inputs.fields),
-                )
-            },
+            'same_map': [names[ix] for ix in partners if maps[ix] == maps[own]],
             'level_change': float(np.median(after) - np.median(before)),
             'map_change_p95': float(np.percentile(np.abs(change - np.median(change)), 95)),
         }

@@ -1,4 +1,4 @@
-"""Give runs of one session one level, one bias field and, where tissue lies alike, one gain."""
+"""Give runs of one session one level and, where they lie on one grid, one gain."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ def share_maps(
     fields: Sequence[np.ndarray],
     masks: Sequence[np.ndarray],
     *,
-    same_gain: Sequence[int],
-    same_field: Sequence[int],
+    same: Sequence[int],
     own: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Give the gain and the bias field of one run of a group.
 
-    Runs that share a map get the geometric mean of theirs. A level is the median of the
-    logarithm of gain over field where all brains are that share both maps; every run gets the
-    mean of the group's levels. All members must be given in the same order to each run: then those
-    that share both maps get the same bytes.
+    Runs that share their maps get the geometric means of them. A level is the median of the
+    logarithm of gain over field where all brains are that share the maps; every run gets the mean
+    of the group's levels. All members must be given in the same order to each run: then those that
+    share their maps get the same bytes.
 
     Parameters
     ----------
@@ -29,8 +28,8 @@ def share_maps(
         Positive.
     masks : sequence of (I, J, K) bool
         Brains.
-    same_gain, same_field : sequence of int
-        Runs with the same number share the map.
+    same : sequence of int
+        Runs with the same number share their maps.
     own : int
         Whose maps are wanted.
 
@@ -46,51 +45,43 @@ def share_maps(
     Examples
     --------
     >>> box, brain = np.ones((2, 2, 2)), [np.ones((2, 2, 2), bool)] * 2
-    >>> gain, field = share_maps(
-    ...     [box, 4 * box], [box, box], brain, same_gain=[0, 1], same_field=[0, 0], own=0
-    ... )
+    >>> gain, field = share_maps([box, 4 * box], [box, box], brain, same=[0, 1], own=0)
     >>> round(float(gain.mean()), 9), float(field.mean())
     (2.0, 1.0)
     """
-    logs = [[_log(image) for image in images] for images in (gains, fields)]
-    shared = [
-        [_mean_log(images, numbers, number) for number in numbers]
-        for images, numbers in zip(logs, (same_gain, same_field), strict=True)
-    ]
-    log_fields = []
-    for log_field, number in zip(shared[1], same_field, strict=True):
-        common = _common(masks, same_field, number)
+    levels, maps = {}, {}
+    for number in set(same):
+        log_gain, log_field = (_mean_log(images, same, number) for images in (gains, fields))
+        common = _common(masks, same, number)
         # a mean of logarithms has lost the mean of 1 that each field has in its brain
-        log_fields.append(log_field - np.log(np.exp(log_field[common]).mean()))
-    levels = [
-        float(np.median((log_gain - log_field)[_common(masks, same_gain, number)]))
-        for log_gain, log_field, number in zip(shared[0], log_fields, same_gain, strict=True)
-    ]
-    gain = np.exp(shared[0][own] + (np.mean(levels) - levels[own]))
-    return gain, np.exp(log_fields[own])
+        log_field = log_field - np.log(np.exp(log_field[common]).mean())
+        levels[number] = float(np.median((log_gain - log_field)[common]))
+        maps[number] = log_gain, log_field
+    log_gain, log_field = maps[same[own]]
+    level = np.mean([levels[number] for number in same])
+    return np.exp(log_gain + (level - levels[same[own]])), np.exp(log_field)
 
 
-def _log(image: np.ndarray) -> np.ndarray:
-    """Take the logarithm of a map, float64.
+def _mean_log(images: Sequence[np.ndarray], same: Sequence[int], number: int) -> np.ndarray:
+    """Average the logarithms of the maps of one number, float64.
 
     Raises
     ------
     ValueError
     """
-    image = np.asarray(image, np.float64)
-    if not (np.isfinite(image) & (image > 0)).all():
-        raise ValueError('a gain or bias field to be shared is not finite and positive everywhere')
-    return np.log(image)
+    total, count = 0.0, 0
+    for image, other in zip(images, same, strict=True):
+        if not (np.isfinite(image) & (np.asarray(image) > 0)).all():
+            raise ValueError(
+                'a gain or bias field to be shared is not finite and positive everywhere'
+            )
+        if other == number:
+            total, count = total + np.log(np.asarray(image, np.float64)), count + 1
+    return total / count
 
 
-def _mean_log(logs: Sequence[np.ndarray], numbers: Sequence[int], number: int) -> np.ndarray:
-    """Average the maps of one number."""
-    some = [log for log, other in zip(logs, numbers, strict=True) if other == number]
-    return some[0] if len(some) == 1 else np.mean(some, axis=0)
-
-
-def _common(masks: Sequence[np.ndarray], numbers: Sequence[int], number: int) -> np.ndarray:
+def _common(masks: Sequence[np.ndarray], same: Sequence[int], number: int) -> np.ndarray:
     """Find where all brains of one number are; where any is, if they do not overlap."""
-    some = [mask for mask, other in zip(masks, numbers, strict=True) if other == number]
+    some = [mask for mask, other in zip(masks, same, strict=True) if other == number]
     common = np.logical_and.reduce(some)
     return common if common.any() else np.logical_or.reduce(some)

@@ -353,22 +353,19 @@ def measures(document: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
 
 
 def shared_text(shared: Mapping[str, Any]) -> str:
-    """Say with which runs of the session a run shares its level, and what of the maps.
+    """Say with which runs of the session a run shares its gain, or only the level of it.
 
     Examples
     --------
-    >>> shared_text({'with': ['sub-01_dir-PA'], 'same_field': ['sub-01_dir-PA']})
-    'sub-01_dir-PA (level and bias field)'
+    >>> shared_text({'with': ['sub-01_dir-AP', 'sub-01_dir-PA'], 'same_map': ['sub-01_dir-PA']})
+    'sub-01_dir-AP (level only), sub-01_dir-PA'
     >>> shared_text({})
     'no other run'
     """
-    found = []
-    for name in shared.get('with') or ():
-        parts = ['level']
-        parts += ['bias field'] if name in (shared.get('same_field') or ()) else []
-        parts += ['gain map'] if name in (shared.get('same_map') or ()) else []
-        what = ' and '.join(filter(None, (', '.join(parts[:-1]), parts[-1])))
-        found.append(f'{name} ({what})')
+    whole = shared.get('same_map') or ()
+    found = [
+        name if name in whole else f'{name} (level only)' for name in shared.get('with') or ()
+    ]
     return ', '.join(found) or 'no other run'
 
 

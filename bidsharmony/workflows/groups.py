@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bidsharmony.bids.names import output_stem
 from bidsharmony.bids.sidecar import PLAUSIBLE, number
@@ -35,8 +34,8 @@ class Sharing:
         Stems of the whole group, sorted, the run's own among them.
     own : int
         Position of the run.
-    maps, fields : tuple of int
-        Runs with the same number share the gain map, or the bias field.
+    maps : tuple of int
+        Runs with the same number share gain map and bias field.
     gain_files, field_files, mask_files : tuple of Path
         What was predicted and found for each member, (I, J, K).
     """
@@ -44,7 +43,6 @@ class Sharing:
     members: tuple[str, ...]
     own: int
     maps: tuple[int, ...]
-    fields: tuple[int, ...]
     gain_files: tuple[Path, ...] = ()
     field_files: tuple[Path, ...] = ()
     mask_files: tuple[Path, ...] = ()
@@ -56,6 +54,8 @@ def find_sharing(checked: Iterable[CheckedRun]) -> dict[str, Sharing]:
     Runs belong together if they make a series, differ in no entity but those of `WITHIN`, and have
     one scanner, matrix, voxel and slice axis and, where they are stated, one echo and one
     repetition time: series of different contrast are not merged. Their order does not matter.
+    Those on one grid share the maps, whatever their phase encoding: on real pairs of opposite
+    direction, two estimates differ more than distortion misplaces one (``docs/series.rst``).
 
     Parameters
     ----------
@@ -73,9 +73,10 @@ def find_sharing(checked: Iterable[CheckedRun]) -> dict[str, Sharing]:
         if len(group) == 1:
             continue
         members = tuple(_stem(run) for run in group)
-        maps, fields = (_numbers(group, same) for same in (_same_map, _same_grid))
+        parts = _cliques(group, _same_grid)
+        maps = tuple(next(ix for ix, part in enumerate(parts) if run in part) for run in group)
         for own, stem in enumerate(members):
-            found[stem] = Sharing(members=members, own=own, maps=maps, fields=fields)
+            found[stem] = Sharing(members=members, own=own, maps=maps)
     return found
 
 
@@ -143,23 +144,6 @@ def _same_grid(first: CheckedRun, second: CheckedRun) -> bool:
     return distance <= GRID_TOLERANCE
 
 
-def _same_map(first: CheckedRun, second: CheckedRun) -> bool:
-    """Tell whether tissue lies in the same voxels: same grid, distorted the same way."""
-    return _same_grid(first, second) and _same_direction(first, second)
-
-
-def _same_direction(first: CheckedRun, second: CheckedRun) -> bool:
-    """Compare phase encoding: by the sidecars, else by the names; where no one knows, the same."""
-    told: list[tuple[Any, Any]] = [
-        tuple(run.run.sidecar.get('PhaseEncodingDirection') for run in (first, second)),
-        tuple(run.run.entities.get('direction') for run in (first, second)),
-    ]
-    for mine, other in told:
-        if mine and other:
-            return mine == other
-    return not any(mine or other for mine, other in told)
-
-
 def _stem(checked: CheckedRun) -> str:
     return output_stem(checked.run.image)
 
@@ -179,11 +163,3 @@ def _cliques(
         else:
             home.append(item)
     return groups
-
-
-def _numbers(
-    group: Sequence[CheckedRun], same: Callable[[CheckedRun, CheckedRun], bool]
-) -> tuple[int, ...]:
-    """Number the parts of a group."""
-    parts = _cliques(group, same)
-    return tuple(next(ix for ix, part in enumerate(parts) if run in part) for run in group)

@@ -121,7 +121,6 @@ def init_harmonize_wf(
                 members=list(sharing.members),
                 own=sharing.own,
                 maps=list(sharing.maps),
-                fields=list(sharing.fields),
                 gain_files=[str(path) for path in sharing.gain_files],
                 field_files=[str(path) for path in sharing.field_files],
                 mask_files=[str(path) for path in sharing.mask_files],
