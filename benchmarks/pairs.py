@@ -1,13 +1,14 @@
 """Measure on real pairs of opposite phase encoding what two runs of one session may share.
 
     python benchmarks/pairs.py --bids DIR [--weights FILE] [--out benchmarks/pairs.json]
-                               [--table docs/_static/series/pairs.csv]
+                               [--tables docs/_static/series]
 
 Each of two runs that differ in ``dir-`` alone is harmonized by itself, then both together, with
 the command that users call. In the voxels that both brain masks have, the logarithms of gain and
-of bias field are compared, less their median: first as estimated separately, then after the one
-was displaced as the images are (`displacement`). What is smaller after it belongs to tissue, and
-moves with it. The figures are of real scans, and have no known truth.
+of bias field are compared, less their median: as estimated separately, and after the one was
+displaced as the images are (`displacement`), which is how they meet once distortion is corrected.
+Beside it stands what one map for both does there: the map against itself, displaced. The figures
+are of real scans, and have no known truth.
 """
 
 from __future__ import annotations
@@ -131,11 +132,11 @@ def measure(bids_dir: Path, pair: tuple[DwiRun, DwiRun], folder: Path, *options:
     maps: dict[str, Any] = {}
     for name in apart[0]:
         displaced = _move(apart[1][name], moved_by, zooms, axis)
-        misplaced = _move(apart[0][name], moved_by / 2, zooms, axis)
+        misplaced = _move(apart[0][name], moved_by, zooms, axis)
         maps[name] = {
             'apart': compare(apart[0][name], apart[1][name], both),
             'apart, one displaced': compare(apart[0][name], displaced, both),
-            'own map at half the displacement': compare(apart[0][name], misplaced, both),
+            'one map, displaced': compare(apart[0][name], misplaced, both),
             'together': compare(together[0][name], together[1][name], both),
         }
     return {
@@ -161,11 +162,16 @@ def measure(bids_dir: Path, pair: tuple[DwiRun, DwiRun], folder: Path, *options:
     }
 
 
-def row(found: dict[str, Any]) -> list[list[str]]:
-    """List one pair, a line for each map."""
+def title(found: dict[str, Any]) -> str:
+    """Name a pair."""
+    return ' / '.join(found['runs']) + ' (real)'
+
+
+def rows(found: dict[str, Any]) -> list[list[str]]:
+    """List the maps of one pair, a line for each."""
     return [
         [
-            ' / '.join(found['runs']) + ' (real)',
+            title(found),
             name,
             *(f'{100 * values[key]["sd"]:.1f} / {100 * values[key]["p95"]:.1f}' for key in HEAD),
         ]
@@ -173,11 +179,23 @@ def row(found: dict[str, Any]) -> list[list[str]]:
     ]
 
 
+def ratio_row(found: dict[str, Any]) -> list[str]:
+    """List displacement and b=0 of one pair."""
+    moved = found['displacement_mm']
+    ratios = [f'{found["b0_ratio"][name]:.4f}' for name in ('input', 'apart', 'together')]
+    return [title(found), f'{moved["median"]:.1f} / {moved["p95"]:.1f}', *ratios]
+
+
+RATIO_HEAD = (
+    'displacement, median / 95 % (mm)',
+    'b=0 ratio, input',
+    'harmonized separately',
+    'harmonized together',
+)
 HEAD = {
-    'apart': 'estimated separately',
-    'apart, one displaced': 'the same, one displaced onto the other',
-    'own map at half the displacement': 'a map against itself, at half the displacement',
-    'together': 'as applied now',
+    'apart': 'two maps, voxel by voxel (%)',
+    'apart, one displaced': 'two maps, one displaced (%)',
+    'one map, displaced': 'one map against itself, displaced (%)',
 }
 
 
@@ -187,22 +205,28 @@ def main() -> None:
     parser.add_argument('--bids', type=Path, required=True)
     parser.add_argument('--weights', type=Path)
     parser.add_argument('--out', type=Path, help='JSON')
-    parser.add_argument('--table', type=Path, help='CSV')
+    parser.add_argument('--tables', type=Path, help='folder for the CSV tables')
     options = parser.parse_args()
     weights = ('--weights', options.weights) if options.weights else ()
     found = []
     for pair in pairs_of(options.bids):
         with tempfile.TemporaryDirectory() as folder:
             found.append(measure(options.bids, pair, Path(folder), *weights))
-    lines = [['pair', 'map', *HEAD.values()], *(line for pair in found for line in row(pair))]
-    for line in lines:
-        print('; '.join(line))
-    for pair in found:
-        print(pair['runs'], pair['displacement_mm'], pair['b0_ratio'])
-    if options.table:
-        options.table.parent.mkdir(parents=True, exist_ok=True)
-        with options.table.open('w', newline='') as file:
-            csv.writer(file, lineterminator='\n').writerows(lines)
+    tables = {
+        'pairs': [
+            ['pair', 'map', *HEAD.values()],
+            *(line for pair in found for line in rows(pair)),
+        ],
+        'ratios': [['pair', *RATIO_HEAD], *map(ratio_row, found)],
+    }
+    for name, lines in tables.items():
+        print(f'\n{name}')
+        for line in lines:
+            print('; '.join(line))
+        if options.tables:
+            options.tables.mkdir(parents=True, exist_ok=True)
+            with (options.tables / f'{name}.csv').open('w', newline='') as file:
+                csv.writer(file, lineterminator='\n').writerows(lines)
     if options.out:
         options.out.write_text(json.dumps({'real': found}, indent=1) + '\n')
 
