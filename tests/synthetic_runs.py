@@ -191,6 +191,7 @@ def qc(
             'strength': 1.0,
         },
         'gain': {'median': 1.08, 'p05': 0.91, 'p95': 1.34},
+        'shared': None,
         'guarantee': {
             'max_ratio_change': 1.13e-7,
             'n_voxels': 164050,

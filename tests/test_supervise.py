@@ -236,7 +236,7 @@ def test_unusable_weights_stop_the_participant_before_its_graph(tmp_path, monkey
     settings = Settings(bids_dir=Path('/d'), output_dir=tmp_path, weights=path)
     job = Job('sub-01', (run_of('01'),), (), (), settings, '1')
     with pytest.raises(WeightsError) as caught:
-        child._harmonize(job, [None], tmp_path, tmp_path)
+        child._harmonize(job, [None], [], tmp_path, tmp_path)
     _, reason = _judge(job, f'WeightsError: {caught.value}', caught.value)
     assert reason.startswith('w.safetensors: not usable weights')
 

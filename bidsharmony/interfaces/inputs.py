@@ -68,9 +68,10 @@ class Partner:
 class CheckedRun:
     """Hold a run whose files were read to their end and agree with each other.
 
-    ``zooms`` are in mm, ``orientation`` is written ``'RAS'``, ``shells`` holds the mean b-value
-    (s/mm2) and the number of volumes of each shell, and ``inputs`` maps every file the run depends
-    on (relative to the dataset) to its sha256. ``brain_mask`` came with the run and fits it.
+    ``zooms`` and ``affine`` are in mm, ``orientation`` is written ``'RAS'``, ``shells`` holds the
+    mean b-value (s/mm2) and the number of volumes of each shell, and ``inputs`` maps every file
+    the run depends on (relative to the dataset) to its sha256. ``brain_mask`` came with the run
+    and fits it.
     ``no_series`` says why no series is made, and is ``''`` where one is. A trace image without
     gradients has a ``partner``: then shape, positions and shells are those of the partner's b=0
     volumes with the trace image behind them.
@@ -81,6 +82,7 @@ class CheckedRun:
     zooms: tuple[float, float, float]
     orientation: str
     slice_axis: int
+    affine: np.ndarray = field(compare=False, repr=False)
     b0_ixs: tuple[int, ...]
     shells: tuple[tuple[float, int], ...]
     inputs: dict[str, str] = field(hash=False)
@@ -257,11 +259,12 @@ def _trace_weighting(
 
 
 def _geometry(header: nb.Nifti1Header) -> dict[str, Any]:
-    """Read what ``CheckedRun`` holds of a grid: ``zooms``, ``orientation``, ``slice_axis``."""
-    zooms = tuple(float(zoom) for zoom in header.get_zooms()[:3])
+    """Read what ``CheckedRun`` holds of a grid, but for its shape."""
+    zooms, affine = tuple(float(zoom) for zoom in header.get_zooms()[:3]), header.get_best_affine()
     return {
         'zooms': zooms,
-        'orientation': ''.join(nb.aff2axcodes(header.get_best_affine())),
+        'affine': affine,
+        'orientation': ''.join(nb.aff2axcodes(affine)),
         'slice_axis': slice_axis(zooms, header.get_dim_info()[2]),
     }
 

@@ -71,6 +71,7 @@ class _MeasureRunInput(BaseInterfaceInputSpec):
     network_facts = traits.Dict(mandatory=True)
     guarantee = traits.Dict(desc='of the series, where one is made')
     series_facts = traits.Dict(desc='likewise: see interfaces.series.HarmonizeSeries')
+    shared_facts = traits.Dict(desc='where a gain is shared: see interfaces.shared.ShareGain')
     noise_facts = traits.Dict(desc='likewise: see interfaces.series.HarmonizeSeries')
     denoising = traits.Dict(mandatory=True, desc='mppca, rician: whether they were done')
     b0_agreement = traits.Dict(mandatory=True, desc='see interfaces.noise.MeasureB0s')
@@ -183,6 +184,7 @@ class MeasureRun(SimpleInterface):
                 'network': {key: network[key] for key in NETWORK_FACTS},
                 'forward': dict(network['forward']),
                 'gain': dict(zip(('p05', 'median', 'p95'), gain, strict=True)),
+                'shared': dict(shared) if isdefined(shared := self.inputs.shared_facts) else None,
                 'guarantee': dict(self.inputs.guarantee) if series else None,
                 'series': dict(self.inputs.series_facts) if series else None,
                 'adc': {'before_median': adc[0], 'after_median': adc[1]},

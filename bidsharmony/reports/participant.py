@@ -347,6 +347,7 @@ def measures(document: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
             ('b = 0 variation in the brain', change),
             ('gain, 5 % / median / 95 %',
              ' / '.join(number(gain.get(key)) for key in ('p05', 'median', 'p95'))),
+            ('gain shared with', shared_text(part(document, 'shared'))),
             ('median ADC, before → after', adc_text),
             ('canonical resolution',
              number(network.get('canonical_fwhm_mm'), unit='mm FWHM, in plane')),
@@ -357,6 +358,23 @@ def measures(document: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
              ' \u00d7 '.join(number(w) for w in network.get('resolution_mm') or ()) + ' mm'),
         ],
     ]  # fmt: skip
+
+
+def shared_text(shared: Mapping[str, Any]) -> str:
+    """Say with which runs of the session a run shares its gain, or only the level of it.
+
+    Examples
+    --------
+    >>> shared_text({'with': ['sub-01_dir-AP', 'sub-01_dir-PA'], 'same_map': ['sub-01_dir-PA']})
+    'sub-01_dir-AP (level only), sub-01_dir-PA'
+    >>> shared_text({})
+    'no other run'
+    """
+    whole = shared.get('same_map') or ()
+    found = [
+        name if name in whole else f'{name} (level only)' for name in shared.get('with') or ()
+    ]
+    return ', '.join(found) or 'no other run'
 
 
 def _percent(share: Any) -> str:

@@ -15,8 +15,7 @@ import shutil
 import signal
 import socket
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -31,7 +30,6 @@ from bidsharmony.supervise.marker import (
     is_unchanged,
     marker_path,
     read_marker,
-    stem_of,
 )
 from bidsharmony.supervise.records import Job, Outcome
 from bidsharmony.workflows.method import Method
@@ -92,6 +90,7 @@ def work(job: Job) -> list[Outcome]:
     # Imported here: the supervisor itself never needs nipype, and --help neither.
     from bidsharmony.interfaces.files import InputError
     from bidsharmony.interfaces.inputs import SkippedRunError, check_run
+    from bidsharmony.workflows.groups import shared_inputs
 
     with _locked(job):
         checked, outcomes, refused = [], {}, list(job.refused)
@@ -105,7 +104,7 @@ def work(job: Job) -> list[Outcome]:
             except SkippedRunError as error:
                 outcomes[run.relative] = Outcome(run.relative, 'skipped', str(error))
                 job = replace(job, skipped=(*job.skipped, (run.relative, str(error))))
-        inputs = {output_stem(run.run.image): run.inputs for run in checked}
+        inputs = shared_inputs(checked)
         options = result_options(job)
         output_dir = job.settings.output_dir
         if is_unchanged(
@@ -127,12 +126,9 @@ def work(job: Job) -> list[Outcome]:
             # its name can be guessed, and a shared place such as /scratch lets anyone make it
             _private_folder(work_dir.parent)
         _fresh_folder(work_dir)
-        outcomes |= _harmonize(job, checked, staging, work_dir)
-        done = [
-            output_stem(run.run.image)
-            for run in checked
-            if outcomes[run.run.relative].status == 'done'
-        ]
+        outcomes |= _harmonize(job, checked, [name for name, _ in refused], staging, work_dir)
+        whole = [run for run in checked if outcomes[run.run.relative].status == 'done']
+        done = [output_stem(run.run.image) for run in whole]
         failed = [(o.run, o.reason) for o in outcomes.values() if o.status == 'failed']
         finish(
             job,
@@ -140,7 +136,8 @@ def work(job: Job) -> list[Outcome]:
             done=done,
             refused=refused,
             failed=failed,
-            inputs=inputs,
+            # a partner that failed had no part in what was made
+            inputs=inputs | shared_inputs(whole),
             options=options,
         )
         shutil.rmtree(staging, ignore_errors=True)
@@ -174,16 +171,17 @@ def work_folder(job: Job) -> Path:
     return job.settings.work_dir / f'bidsharmony_{mark}' / job.participant
 
 
-def _harmonize(job: Job, checked: list, staging: Path, work_dir: Path) -> dict[str, Outcome]:
-    """Run the graph, and see of every run whether all its files are there."""
+def _harmonize(
+    job: Job, checked: list, refused: list[str], staging: Path, work_dir: Path
+) -> dict[str, Outcome]:
+    """Run the graph, and say of every run what became of it."""
     if not checked:
         return {}
     from nipype import config
 
     from bidsharmony.interfaces.compat import write_compat
     from bidsharmony.network.weights import load_weights
-    from bidsharmony.workflows.outputs import expected_endings
-    from bidsharmony.workflows.participant import init_participant_wf, workflow_name
+    from bidsharmony.supervise.graph import harmonize_runs
 
     # here, or each run would find out for itself after minutes
     load_weights(job.settings.weights)
@@ -199,64 +197,27 @@ def _harmonize(job: Job, checked: list, staging: Path, work_dir: Path) -> dict[s
         },
         'logging': {'log_to_file': 'false'},
     })  # fmt: skip
-    workflow = init_participant_wf(
+    failed = harmonize_runs(
+        checked,
         subject=job.subject,
-        runs=checked,
+        refused=refused,
         staging_dir=staging,
         work_dir=work_dir,
         method=method_of(job.settings),
         threads=job.settings.omp_nthreads,
     )
-    crashes: dict[str, str] = {}
-    try:
-        workflow.run(plugin='Linear', plugin_args={'status_callback': _reporter(crashes)})
-    except Exception:
-        # nipype raises the first crash again at the end; which run it belongs to is known.
-        if not crashes:
-            raise
     outcomes = {}
     for item in checked:
-        run, endings = item.run, expected_endings(series=not item.no_series)
-        folder, stem = staging / Path(run.relative).parent, output_stem(run.image)
-        absent = [ending for ending in endings if not (folder / (stem + ending)).is_file()]
-        crash = crashes.get(workflow_name(run.stem))
-        if crash is None and not absent:
-            if job.settings.qsiprep_compat and not item.no_series:
-                place = Path(run.relative).parent
-                write_compat(item, staging / place, staging / COMPAT / place)
-            outcomes[run.relative] = Outcome(run.relative, 'done')
+        name, stem = item.run.relative, output_stem(item.run.image)
+        if stem in failed:
+            code, reason = _judge(job, failed[stem], None)
+            outcomes[name] = Outcome(name, 'failed', reason, code)
             continue
-        for stale in [path for path in staging.rglob('*') if stem_of(path.name) == stem]:
-            stale.unlink()
-        code, reason = _judge(job, crash or f'{absent[0]} was not written', None)
-        outcomes[run.relative] = Outcome(run.relative, 'failed', reason, code)
+        if job.settings.qsiprep_compat and not item.no_series:
+            place = Path(name).parent
+            write_compat(item, staging / place, staging / COMPAT / place)
+        outcomes[name] = Outcome(name, 'done')
     return outcomes
-
-
-def _reporter(crashes: dict[str, str]) -> Callable[[Any, str], None]:
-    """Make a callback that logs how long each node took and remembers each run's first crash."""
-    started: dict[str, float] = {}
-
-    def report(node: Any, status: str) -> None:
-        name = node.fullname
-        if status == 'start':
-            started[name] = time.monotonic()
-        elif name in started:
-            LOGGER.info('%s: %s after %.2f s', name, status, time.monotonic() - started.pop(name))
-            if status == 'exception':
-                crashes.setdefault(name.split('.')[1], _last_line(node))
-
-    return report
-
-
-def _last_line(node: Any) -> str:
-    """Give the error that ended a node, without its traceback."""
-    try:
-        text = node.result.runtime.traceback
-    except Exception:  # the result file itself may be what could not be written
-        text = ''
-    lines = [line.strip() for line in str(text).splitlines() if line.strip()]
-    return lines[-1] if lines else f'{node.name} crashed'
 
 
 def _judge(job: Job, text: str, error: Exception | None) -> tuple[int, str]:

@@ -68,8 +68,7 @@ def finish(
     # asked for, read, and found to be none: what an earlier call made of it is out of date
     stems_skipped = {output_stem(run.image) for run in job.runs if run.relative in passed_over}
     addressed = {output_stem(run.image) for run in job.runs} | stems_refused
-    now = {name: sha for files in inputs.values() for name, sha in files.items()}
-    kept = _kept(earlier, output_dir, addressed, job.version, options, now)
+    kept = _kept(earlier, output_dir, addressed, job.version, options, inputs)
     runs = sorted({stem_of(name) for name in kept} - {''})
     marker = {
         'participant': job.participant,
@@ -156,19 +155,24 @@ def _kept(
     addressed: set[str],
     version: str,
     options: dict[str, Any],
-    now: dict[str, str],
+    inputs: dict[str, dict[str, str]],
 ) -> dict[str, str]:
     """Pick the outputs of earlier runs that still hold and are not made anew.
 
     Runs share files, such as an inherited sidecar or a b=0 that is lent: one that was made from
-    another version of a file than is there ``now`` holds no more.
+    another version of a file than is there now holds no more. Nor does one that shared its gain
+    with a run that is made again by itself: runs that share a gain have the same inputs.
     """
     if earlier is None or earlier['version'] != version or earlier['options'] != options:
         return {}
-    outputs = {}
+    outputs, before = {}, earlier['inputs']
+    now = {name: sha for files in inputs.values() for name, sha in files.items()}
+    left = [before[stem] for stem in addressed & set(before) if before[stem] != inputs.get(stem)]
     for stem in sorted(set(earlier['runs']) - addressed):
-        mine, made_from = outputs_of(earlier, [stem]), earlier['inputs'].get(stem)
+        mine, made_from = outputs_of(earlier, [stem]), before.get(stem)
         if made_from is None or any(now.get(name, sha) != sha for name, sha in made_from.items()):
+            continue
+        if made_from in left:
             continue
         if intact(output_dir, mine):
             outputs.update(mine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from bidsharmony.workflows.denoise import (
     init_denoise_wf,
     preparation_warnings,
 )
+from bidsharmony.workflows.groups import Sharing
 from bidsharmony.workflows.harmonize import init_harmonize_wf
 from bidsharmony.workflows.method import Method
 from bidsharmony.workflows.outputs import init_outputs_wf, products_of
@@ -62,6 +64,14 @@ def describe_run(checked: CheckedRun, warnings: tuple[str, ...]) -> dict[str, An
     }
 
 
+def harmonized_without(partner: str) -> str:
+    """Say that a run of the session could not be used."""
+    return (
+        f'{partner} of the same session was refused or failed, so this run was harmonized without '
+        'it. Once it can be used, both are made again and share what they can.'
+    )
+
+
 def init_dwi_wf(
     *,
     checked: CheckedRun,
@@ -69,6 +79,9 @@ def init_dwi_wf(
     method: Method,
     threads: int,
     name: str,
+    sharing: Sharing | None = None,
+    without: Sequence[str] = (),
+    predict_only: bool = False,
 ) -> Workflow:
     """Harmonize one run from its files to its derivatives.
 
@@ -81,8 +94,15 @@ def init_dwi_wf(
     method : Method
     threads : int
     name : str
+    sharing : Sharing or None
+        what it shares with other runs of its session
+    without : sequence of str
+        runs of its session that it would share with, had they been usable
+    predict_only : bool
+        whether the graph ends with the gain: nothing is multiplied, measured or written
     """
-    run, b0_ixs, series = checked.run, list(checked.b0_ixs), not checked.no_series
+    run, b0_ixs = checked.run, list(checked.b0_ixs)
+    series = not (checked.no_series or predict_only)
     facts = scanner_facts(run.sidecar, checked.shape, checked.zooms, checked.slice_axis)
     filled = zero_filling(facts.metadata, checked.zooms, checked.slice_axis)
     steps = denoising_steps(checked, method)
@@ -151,6 +171,7 @@ def init_dwi_wf(
         method=method,
         threads=threads,
         series=series,
+        sharing=sharing,
     )
     workflow.connect([
         (denoise_wf, harmonize_wf, [
@@ -164,7 +185,14 @@ def init_dwi_wf(
         (brain, harmonize_wf, [('mask_file', 'inputnode.mask_file')]),
     ])  # fmt: skip
 
-    warnings = (*preparation_warnings(checked, method, filled), *facts.warnings)
+    if predict_only:
+        return workflow
+
+    warnings = (
+        *preparation_warnings(checked, method, filled),
+        *facts.warnings,
+        *map(harmonized_without, without),
+    )
     measure = Node(
         MeasureRun(run=describe_run(checked, warnings), denoising=steps, zero_filling=filled),
         name='measure',
@@ -177,16 +205,19 @@ def init_dwi_wf(
         (trace, measure, [
             ('trace_file', 'trace_before'), ('adc_file', 'adc_before'), ('facts', 'trace_facts'),
         ]),
-        (bias_wf, measure, [
-            ('outputnode.field_file', 'field_file'), ('outputnode.facts', 'bias_facts'),
-        ]),
+        (bias_wf, measure, [('outputnode.facts', 'bias_facts')]),
         (harmonize_wf, measure, [
             ('outputnode.b0_file', 'b0_after'), ('outputnode.trace_file', 'trace_after'),
             ('outputnode.adc_file', 'adc_after'), ('outputnode.canonical_mask', 'mask_after'),
             ('outputnode.gain_file', 'gain_file'), ('outputnode.blend_file', 'blend_file'),
             ('outputnode.facts', 'network_facts'),
+            ('outputnode.field_file', 'field_file'),
         ]),
     ])  # fmt: skip
+    if sharing is not None:
+        workflow.connect([
+            (harmonize_wf, measure, [('outputnode.shared_facts', 'shared_facts')]),
+        ])  # fmt: skip
 
     outputs_wf = init_outputs_wf(
         source_file=run.image,

@@ -9,6 +9,8 @@ from nipype.pipeline.engine import Node, Workflow
 
 from bidsharmony.interfaces.harmonize import HarmonizeSummary
 from bidsharmony.interfaces.series import HarmonizeSeries
+from bidsharmony.interfaces.shared import ShareGain
+from bidsharmony.workflows.groups import Sharing
 from bidsharmony.workflows.method import Method
 
 SERIES_PORTS = (
@@ -22,14 +24,7 @@ SERIES_PORTS = (
     ('guarantee', 'guarantee'),
     ('n_not_finite', 'n_not_finite'),
 )
-CANONICAL_PORTS = (
-    'b0_file',
-    'trace_file',
-    'adc_file',
-    'uncertainty_file',
-    'blend_file',
-    'gain_file',
-)
+CANONICAL_PORTS = ('b0_file', 'trace_file', 'adc_file', 'uncertainty_file', 'blend_file')
 
 
 def init_harmonize_wf(
@@ -41,6 +36,7 @@ def init_harmonize_wf(
     method: Method,
     threads: int,
     series: bool,
+    sharing: Sharing | None = None,
     name: str = 'harmonize_wf',
 ) -> Workflow:
     """Run the network on two summary images, and multiply the series by the gain it predicts.
@@ -59,6 +55,8 @@ def init_harmonize_wf(
     threads : int
     series : bool
         whether there is a series to multiply
+    sharing : Sharing or None
+        what is shared with other runs of the session; None harmonizes the run by itself
 
     Inputs
     ------
@@ -75,13 +73,13 @@ def init_harmonize_wf(
     -------
     b0_file, trace_file, adc_file, uncertainty_file, blend_file, canonical_mask
         canonical images, (I', J', K')
-    gain_file
-        (I, J, K)
+    gain_file, field_file
+        what multiplies the series and what divides it, shared or the run's own, (I, J, K)
     dwi_file
         harmonized series, (I', J', K', N)
     series_gain_file, series_field_file, series_mask_file, series_noise_file
         on the grid of that series, (I', J', K')
-    facts, series_facts, noise_facts, guarantee, n_not_finite
+    facts, shared_facts, series_facts, noise_facts, guarantee, n_not_finite
         for the report
     """
     workflow = Workflow(name=name)
@@ -90,8 +88,9 @@ def init_harmonize_wf(
     inputnode = Node(
         IdentityInterface(fields=[*summary, *carried, 'trace_facts']), name='inputnode'
     )
-    outputs = ['canonical_mask', 'facts', *(name for _, name in SERIES_PORTS)]
-    outputnode = Node(IdentityInterface(fields=[*CANONICAL_PORTS, *outputs]), name='outputnode')
+    outputs = [*CANONICAL_PORTS, 'canonical_mask', 'facts', 'gain_file', 'field_file']
+    outputs += ['shared_facts', *(name for _, name in SERIES_PORTS)]
+    outputnode = Node(IdentityInterface(fields=outputs), name='outputnode')
 
     network = Node(
         HarmonizeSummary(
@@ -115,6 +114,29 @@ def init_harmonize_wf(
             ('facts', 'facts'),
         ]),
     ])  # fmt: skip
+    gain, field = network, inputnode
+    if sharing is not None:
+        share = Node(
+            ShareGain(
+                members=list(sharing.members),
+                own=sharing.own,
+                maps=list(sharing.maps),
+                gain_files=[str(path) for path in sharing.gain_files],
+                field_files=[str(path) for path in sharing.field_files],
+                mask_files=[str(path) for path in sharing.mask_files],
+            ),
+            name='share',
+        )
+        workflow.connect([
+            (network, share, [('gain_file', 'gain_file')]),
+            (inputnode, share, [(port, port) for port in ('field_file', 'mask_file')]),
+            (share, outputnode, [('facts', 'shared_facts')]),
+        ])  # fmt: skip
+        gain, field = share, share
+    workflow.connect([
+        (gain, outputnode, [('gain_file', 'gain_file')]),
+        (field, outputnode, [('field_file', 'field_file')]),
+    ])  # fmt: skip
     if not series:
         return workflow
 
@@ -130,8 +152,12 @@ def init_harmonize_wf(
     if method.output_resolution is not None:
         series.inputs.output_resolution = method.output_resolution
     workflow.connect([
-        (inputnode, series, [(port, port) for port in (*carried, 'mask_file')]),
-        (network, series, [('gain_file', 'gain_file'), ('facts', 'network_facts')]),
+        (inputnode, series, [
+            (port, port) for port in (*carried, 'mask_file') if port != 'field_file'
+        ]),
+        (network, series, [('facts', 'network_facts')]),
+        (gain, series, [('gain_file', 'gain_file')]),
+        (field, series, [('field_file', 'field_file')]),
         (series, outputnode, list(SERIES_PORTS)),
     ])  # fmt: skip
     return workflow

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nipype.pipeline.engine import Workflow
 
+from bidsharmony.bids.names import output_stem
 from bidsharmony.interfaces.inputs import CheckedRun
 from bidsharmony.workflows.dwi import init_dwi_wf
+from bidsharmony.workflows.groups import Sharing
 from bidsharmony.workflows.method import Method
+
+PREDICTED = {
+    'brain_mask': 'mask_file',
+    'bias_wf.estimate': 'field_file',
+    'harmonize_wf.network': 'gain_file',
+}
+"""Node of a run's graph to the output that other runs of the session need."""
 
 
 def workflow_name(stem: str) -> str:
@@ -32,8 +41,15 @@ def init_participant_wf(
     work_dir: Path,
     method: Method,
     threads: int,
+    sharing: Mapping[str, Sharing] | None = None,
+    without: Mapping[str, Sequence[str]] | None = None,
+    predict_only: bool = False,
 ) -> Workflow:
     """Harmonize every run of one participant; a run that fails leaves the others alone.
+
+    Runs that share a gain are connected by files, not by edges: with ``predict_only`` a first
+    graph predicts what they share, and a second one, in which these nodes are done, takes it.
+    Edges would lead from each run to the other, and a crash would take its partners along.
 
     Parameters
     ----------
@@ -45,6 +61,12 @@ def init_participant_wf(
     method : Method
     threads : int
         of torch
+    sharing : mapping, optional
+        stem to what the run shares
+    without : mapping, optional
+        stem to partners that could not be used
+    predict_only : bool
+        see `init_dwi_wf`
     """
     workflow = Workflow(name=f'sub_{subject}_wf', base_dir=str(work_dir))
     workflow.add_nodes(
@@ -55,6 +77,9 @@ def init_participant_wf(
                 method=method,
                 threads=threads,
                 name=workflow_name(checked.run.stem),
+                sharing=(sharing or {}).get(output_stem(checked.run.image)),
+                without=(without or {}).get(output_stem(checked.run.image), ()),
+                predict_only=predict_only,
             )
             for checked in runs
         ]

@@ -1,0 +1,187 @@
+"""Run the graph of a participant, and see of every run whether all its files are there."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from nipype.pipeline.engine import Workflow
+
+from bidsharmony.bids import BIDSError
+from bidsharmony.bids.names import output_stem, parse_name
+from bidsharmony.interfaces.inputs import CheckedRun
+from bidsharmony.supervise.marker import stem_of
+from bidsharmony.workflows.groups import Sharing, differ_within, find_sharing
+from bidsharmony.workflows.method import Method
+from bidsharmony.workflows.outputs import expected_endings
+from bidsharmony.workflows.participant import PREDICTED, init_participant_wf, workflow_name
+
+LOGGER = logging.getLogger('bidsharmony')
+
+Predicted = defaultdict[str, dict[str, Path]]
+
+
+def harmonize_runs(
+    checked: Sequence[CheckedRun],
+    *,
+    subject: str,
+    refused: Sequence[str],
+    staging_dir: Path,
+    work_dir: Path,
+    method: Method,
+    threads: int,
+) -> dict[str, str]:
+    """Harmonize runs, those of a group with one gain; what fails leaves its partners in peace.
+
+    The gain of runs that have partners is predicted first. Who fails then, or later, is no
+    partner any more, and runs whose group has changed by that are finished again; nodes that are
+    done stay done.
+
+    Parameters
+    ----------
+    checked : sequence of CheckedRun
+    subject : str
+        label without ``sub-``
+    refused : sequence of str
+        images that cannot be used, relative to the dataset
+    staging_dir, work_dir : Path
+    method : Method
+    threads : int
+        of torch
+
+    Returns
+    -------
+    dict
+        stem of each run that failed to the error that ended it
+    """
+    build = partial(
+        init_participant_wf,
+        subject=subject,
+        staging_dir=staging_dir,
+        work_dir=work_dir,
+        method=method,
+        threads=threads,
+    )
+    wanted = find_sharing(checked)
+    predicted: Predicted = defaultdict(dict)
+    failed: dict[str, str] = {}
+    if grouped := [run for run in checked if _stem(run) in wanted]:
+        failed |= _run(build(runs=grouped, predict_only=True), grouped, predicted)
+    made: dict[str, Sharing | None] = {}
+    while True:
+        left = [run for run in checked if _stem(run) not in failed]
+        sharing = find_sharing(left)
+        todo = [
+            run
+            for run in left
+            if _stem(run) not in made or made[_stem(run)] != sharing.get(_stem(run))
+        ]
+        if not todo:
+            return failed
+        names = {_stem(run): workflow_name(run.run.stem) for run in left}
+        workflow = build(
+            runs=todo,
+            sharing={
+                stem: _with_files(found, [predicted[names[name]] for name in found.members])
+                for stem, found in sharing.items()
+            },
+            without={
+                _stem(run): _missed(run, wanted.get(_stem(run)), failed, refused) for run in todo
+            },
+        )
+        crashes = _run(workflow, todo, predicted)
+        for run in todo:
+            stem = _stem(run)
+            made[stem] = sharing.get(stem)
+            if reason := crashes.get(stem) or _absent(run, staging_dir):
+                failed[stem] = reason
+                for stale in [p for p in staging_dir.rglob('*') if stem_of(p.name) == stem]:
+                    stale.unlink()
+
+
+def _stem(checked: CheckedRun) -> str:
+    return output_stem(checked.run.image)
+
+
+def _with_files(sharing: Sharing, files: Sequence[Mapping[str, Path]]) -> Sharing:
+    """Add what was predicted for the members."""
+    return replace(
+        sharing,
+        **{f'{port}s': tuple(some[port] for some in files) for port in PREDICTED.values()},
+    )
+
+
+def _missed(
+    run: CheckedRun, wanted: Sharing | None, failed: Mapping[str, str], refused: Sequence[str]
+) -> list[str]:
+    """List the partners that a run has not got: those that failed, and by name the refused."""
+    if run.no_series:
+        return []
+    alike = set()
+    for image in refused:
+        try:
+            entities = parse_name(Path(image).name).entities
+        except BIDSError:  # which may be why it was refused
+            continue
+        if differ_within(entities, run.run.entities):
+            alike.add(output_stem(Path(image)))
+    return sorted(alike | (set(wanted.members if wanted else ()) & set(failed)))
+
+
+def _absent(checked: CheckedRun, staging_dir: Path) -> str:
+    """Say which file a run has not left; '' if all are there."""
+    start = staging_dir / Path(checked.run.relative).parent / _stem(checked)
+    endings = expected_endings(series=not checked.no_series)
+    absent = [ending for ending in endings if not Path(f'{start}{ending}').is_file()]
+    return f'{absent[0]} was not written' if absent else ''
+
+
+def _run(workflow: Workflow, runs: Sequence[CheckedRun], predicted: Predicted) -> dict[str, str]:
+    """Run a graph; give the crash of each run that had one, and note what was predicted."""
+    crashes: dict[str, str] = {}
+    try:
+        workflow.run(
+            plugin='Linear', plugin_args={'status_callback': _reporter(crashes, predicted)}
+        )
+    except Exception:
+        # nipype raises the first crash again at the end; which run it belongs to is known.
+        if not crashes:
+            raise
+    names = {_stem(run): workflow_name(run.run.stem) for run in runs}
+    return {stem: crashes[name] for stem, name in names.items() if name in crashes}
+
+
+def _reporter(crashes: dict[str, str], predicted: Predicted) -> Callable[[Any, str], None]:
+    """Make a callback that logs how long each node took and remembers each run's first crash."""
+    started: dict[str, float] = {}
+
+    def report(node: Any, status: str) -> None:
+        name = node.fullname
+        if status == 'start':
+            started[name] = time.monotonic()
+        elif name in started:
+            LOGGER.info('%s: %s after %.2f s', name, status, time.monotonic() - started.pop(name))
+            _, run, inside = name.split('.', 2)
+            if status == 'exception':
+                crashes.setdefault(run, _last_line(node))
+            elif inside in PREDICTED:
+                port = PREDICTED[inside]
+                predicted[run][port] = Path(getattr(node.result.outputs, port))
+
+    return report
+
+
+def _last_line(node: Any) -> str:
+    """Give the error that ended a node, without its traceback."""
+    try:
+        text = node.result.runtime.traceback
+    except Exception:  # the result file itself may be what could not be written
+        text = ''
+    lines = [line.strip() for line in str(text).splitlines() if line.strip()]
+    return lines[-1] if lines else f'{node.name} crashed'
