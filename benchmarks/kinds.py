@@ -2,7 +2,7 @@
 
     python benchmarks/kinds.py [--weights FILE] [--out kinds.json] [--table CSV]
 
-A virtual head (`bidsharmony-phantom`, simulated) is written as a clinical scan, as shells, with its
+A virtual head (`bidsharmony-phantom`, simulated) is written as a clinical scan, as shells, with
 slices along other axes, in other number formats, with names that carry ``part``, ``run`` and
 sessions, and as what is no run at all; the command that users call is run on all of it once.
 """
