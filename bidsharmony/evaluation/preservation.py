@@ -150,7 +150,7 @@ def lesion_figures(
         'dice': {
             rule: {
                 **{when: dice(extent[when, rule] & (nearest > 0), carried > 0) for when in pairs},
-                'before_after': _agreement(extent, rule, nearest > 0),
+                'before_after': _agreement(extent, rule, carried > 0, nearest > 0),
             }
             for rule in RULES
         },
@@ -159,7 +159,10 @@ def lesion_figures(
                 'volume_ml': float(sizes[number]) * voxel_ml,
                 'peak': _both(sides, _peak, 'trace', number),
                 'contrast_to_noise': _both(sides, contrast_to_noise, 'trace', number),
-                'dice': {rule: _agreement(extent, rule, nearest == number) for rule in RULES},
+                'dice': {
+                    rule: _agreement(extent, rule, carried == number, nearest == number)
+                    for rule in RULES
+                },
             }
             for number in range(1, min(count, LARGEST) + 1)
         ],
@@ -226,10 +229,15 @@ def _extents(
 
 
 def _agreement(
-    extent: Mapping[tuple[str, str], np.ndarray], rule: str, where: np.ndarray
+    extent: Mapping[tuple[str, str], np.ndarray], rule: str, lesion: np.ndarray, where: np.ndarray
 ) -> float:
-    """Compute the Dice of what a rule finds somewhere before and after."""
-    return dice(extent['after', rule] & where, extent['before', rule] & where)
+    """Compute the Dice of what a rule finds somewhere before and after.
+
+    A rule that finds nothing of the lesion either time is blind to it, as to small or faint ones:
+    nan, since what it finds nearby is something else.
+    """
+    after, before = (extent[when, rule] & where for when in ('after', 'before'))
+    return dice(after, before) if ((after | before) & lesion).any() else float('nan')
 
 
 def _by_channel(sides: Mapping[str, Marked], measure: Measure) -> dict[str, dict[str, float]]:

@@ -122,6 +122,16 @@ def test_what_is_found_elsewhere_does_not_count():
     assert figures(bright, far)['dice']['trace_bright']['before_after'] == 1
 
 
+def test_a_rule_that_is_blind_to_a_lesion_does_not_judge_it():
+    """It finds something beside it, before and after; the lesion itself is too faint."""
+    spot = ball(70, 40, 3, 6)
+    scan = images(spot & ~LESION, adc=0.3)
+    found = figures(scan, scan)
+    assert found['dice']['adc_dark']['before'] == 0
+    assert np.isnan(found['dice']['adc_dark']['before_after'])
+    assert np.isnan(found['patches'][0]['dice']['adc_dark'])
+
+
 def test_fluid_is_no_surroundings():
     """A ventricle beside a lesion changes nothing."""
     near = ball(67, 40, 3, 12) & ~LESION
