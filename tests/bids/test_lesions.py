@@ -1,4 +1,4 @@
-"""A lesion mask applies to the runs whose entities it has, wherever among the derivatives it is."""
+"""A lesion mask applies to the runs whose entities it has, in whatever derivative it lies."""
 
 from pathlib import Path
 
@@ -103,11 +103,9 @@ def test_masks_of_preprocessed_runs(tmp_path, inside):
     linked = {'derivatives/qsiprep': qsiprep} if inside else {}
     raw = write_dataset(tmp_path / 'raw', {raw_run: '', f'derivatives/m/{there}': '', **linked})
     (run,) = collect_qsiprep(qsiprep, raw).runs
-    assert masks_of(run) == [f'bids:qsiprep:{there}', f'bids:raw:derivatives/m/{there}']
-    assert [run.locate(path) for path in run.lesion_masks] == [
-        there,
-        f'bids:raw:derivatives/m/{there}',
-    ]
+    other = f'bids:raw:derivatives/m/{there}'
+    assert masks_of(run) == [f'bids:qsiprep:{there}', other]
+    assert [run.locate(path) for path in run.lesion_masks] == [there, other]
     assert not any('lesion' in note for note in run.notes)
     (raw_run,) = collect_dwi(raw).runs
     assert raw_run.lesion_masks == ()
