@@ -70,10 +70,17 @@ def _extent(dice: Mapping[str, Any]) -> dict[str, Any]:
         'caption': 'Dice of what one threshold finds near the lesion, before → after',
         'columns': ('found as', 'with the mask', 'after with before'),
         'rows': [
-            (name, _ends(part(dice, rule)), number(part(dice, rule).get('before_after')))
+            (name, _ends(part(dice, rule)), _agreement(part(dice, rule)))
             for rule, name in RULES.items()
         ],
     }
+
+
+def _agreement(found: Mapping[str, Any]) -> str:
+    """Write the Dice of before and after, or that neither held anything of the lesion."""
+    if found.get('before') == found.get('after') == 0 and found.get('before_after') is None:
+        return 'not found'
+    return number(found.get('before_after'))
 
 
 def _by_patch(patches: list[Mapping[str, Any]]) -> dict[str, Any]:

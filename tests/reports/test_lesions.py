@@ -33,7 +33,7 @@ def test_page_shows_lesions(tmp_path):
         '4 voxels of them outside the brain did not count.',
         'trace-weighted 2.03 → 1.57 34 → 24 %',
         'bright on the trace 0.87 → 0.89 0.93',
-        'dark on the ADC 0 → 0 n/a',
+        'dark on the ADC 0 → 0 not found',
         '1.5 ml 2.03 → 1.57 1.6 → 1.5 0.93',
     ):
         assert text in page.words, text
