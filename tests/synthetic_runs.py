@@ -214,6 +214,7 @@ def qc(
         },
         'forward': {'blended_fraction': 0.008, 'share_beyond': 0.045, 'limits_sigma': [3.0, 6.0]},
         'adc': {'before_median': 7.81e-4, 'after_median': 7.76e-4},
+        'lesions': None,
         'psd': {
             'freqs_per_mm': [float(f'{value:.6g}') for value in freqs],
             'b0': {'before': spectrum(fwhm, noise), 'after': spectrum(2.0, 0.003)},
@@ -227,6 +228,33 @@ def qc(
         'warnings': ['motion, eddy currents and distortion are not corrected here'],
     }
     return document | changes
+
+
+def lesions(n_patches: int = 2) -> dict:
+    """Write the block of a qc.json whose run has lesion masks."""
+    contrast = {'before': 0.34, 'after': 0.24}
+    channels, sides = ('b0', 'trace', 'adc'), {'before': 2.03, 'after': 1.57}
+    agreement = {'before': 0.87, 'after': 0.89, 'before_after': 0.93}
+    nothing = {'before': 0.0, 'after': 0.0, 'before_after': None}
+    return {
+        'masks': ['bids:raw:derivatives/lesions/sub-01/dwi/sub-01_label-lesion_mask.nii.gz'],
+        'n_voxels': 431,
+        'volume_ml': 3.1,
+        'n_outside': 4,
+        'n_patches': n_patches,
+        'contrast_to_noise': dict.fromkeys(channels, sides),
+        'contrast': dict.fromkeys(channels, contrast),
+        'dice': {'trace_bright': agreement, 'adc_dark': nothing},
+        'patches': [
+            {
+                'volume_ml': 3.0 / (index + 1),
+                'peak': {'before': 1.6, 'after': 1.5},
+                'contrast_to_noise': sides,
+                'dice': {'trace_bright': 0.93, 'adc_dark': None},
+            }
+            for index in range(min(n_patches, 20))
+        ],
+    }
 
 
 def write_run(

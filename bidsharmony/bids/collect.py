@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bidsharmony.bids.lesions import LesionMasks
 from bidsharmony.bids.names import (
     LABEL,
+    NIFTI,
     Name,
     output_stem,
     parse_name,
@@ -28,13 +30,16 @@ from bidsharmony.bids.records import (
     relative_path,
 )
 from bidsharmony.bids.scanner import scanner_identity
-from bidsharmony.bids.sidecar import LARGEST_JSON, Inheritance, read_json, why_unusable
+from bidsharmony.bids.sidecar import (
+    DESCRIPTION,
+    LARGEST_JSON,
+    Inheritance,
+    read_json,
+    why_unusable,
+)
 from bidsharmony.settings import B0_THRESHOLD
 
 LOGGER = logging.getLogger(__name__)
-
-DESCRIPTION = 'dataset_description.json'
-NIFTI = ('.nii', '.nii.gz')
 
 NO_RUNS = {
     'ADC': 'an apparent-diffusion map, computed from a series',
@@ -379,9 +384,14 @@ class Search:
             return False
         return are_all_b0(bvals, b0_threshold=self.b0_threshold)
 
+    def lesion_masks(self) -> LesionMasks:
+        """Say where the masks of lesions are looked for."""
+        return LesionMasks(self.root)
+
     def collection(self) -> Collection:
-        """Hand on what was found, sorted by path."""
-        parts = (self.runs, self.skipped, self.refused)
+        """Hand on what was found, sorted by path; runs with the lesion masks for them."""
+        masks = self.lesion_masks()
+        parts = ([masks.attach(run) for run in self.runs], self.skipped, self.refused)
         return Collection(*(tuple(sorted(part, key=lambda item: item.relative)) for part in parts))
 
 

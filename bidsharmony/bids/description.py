@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from bidsharmony.bids.collect import DESCRIPTION, check_dataset
+from bidsharmony.bids.collect import check_dataset
 from bidsharmony.bids.records import BIDSError
-from bidsharmony.bids.sidecar import read_json
+from bidsharmony.bids.sidecar import DESCRIPTION, generators, read_json
 
 BIDS_VERSION = '1.10.0'
 
@@ -130,11 +130,9 @@ def _write(
 def _check_ours(path: Path) -> None:
     """Refuse to write into a dataset that another program, or a person, made."""
     try:
-        generators = read_json(path).get('GeneratedBy')
+        names = generators(path.parent)
     except BIDSError as error:
         raise BIDSError(f'{path.parent.name}/{path.name}: {error}') from None
-    entries = generators if isinstance(generators, list) else []
-    names = [entry.get('Name') for entry in entries if isinstance(entry, dict)]
     if 'bidsharmony' not in names:
         raise BIDSError(
             f'{path.parent.name}: the output holds another dataset. Give a folder of its own'

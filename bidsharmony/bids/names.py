@@ -32,6 +32,8 @@ LABEL = re.compile(r'[A-Za-z0-9]+')
 
 _ENDING = re.compile(rf'(_desc-{LABEL.pattern})?_(dwi|trace)$')
 
+NIFTI = ('.nii', '.nii.gz')
+
 INDICES = {'run', 'echo', 'chunk'}
 """Entities that are numbers: ``run-1`` and ``run-01`` are the same."""
 

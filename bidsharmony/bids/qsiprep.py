@@ -10,17 +10,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from bidsharmony.bids.collect import (
-    DESCRIPTION,
-    NIFTI,
-    Search,
-    check_dataset,
-    list_participants,
-)
-from bidsharmony.bids.names import Name, is_subset, parse_name
+from bidsharmony.bids.collect import Search, check_dataset, list_participants
+from bidsharmony.bids.lesions import LesionMasks
+from bidsharmony.bids.names import NIFTI, Name, is_subset, parse_name
 from bidsharmony.bids.records import BIDSError, Collection, DwiRun, Skipped
 from bidsharmony.bids.scanner import scanner_identity
 from bidsharmony.bids.sidecar import (
+    DESCRIPTION,
     PLAUSIBLE,
     Inheritance,
     number,
@@ -158,6 +154,10 @@ class _QSIPrepSearch(Search):
         for label in sorted(set(list_participants(self.raw)) - set(list_participants(self.root))):
             reason = 'QSIPrep has no folder of this participant'
             self.skipped.append(Skipped(self.raw / f'sub-{label}' / 'dwi', reason))
+
+    def lesion_masks(self) -> LesionMasks:
+        """Say where the masks of lesions are looked for."""
+        return LesionMasks(self.raw, given=(self.root,))
 
     def no_run(self, name: Name) -> str:
         """Say why a well-named image is not taken for a run; '' if it is."""

@@ -37,8 +37,8 @@ class DwiRun:
     order of the file name. A trace image without gradients has no ``bval`` and no ``bvec``, but
     ``b0_sources``: where its b=0 may be, likeliest first. ``dataset`` is how BIDS URIs call the
     dataset of the image, ``linked`` lists other datasets that it takes files from, ``brain_mask``
-    and ``mrtrix_table`` (gradients in scanner coordinates) came with the image, and ``notes`` are
-    sentences for the report.
+    and ``mrtrix_table`` (gradients in scanner coordinates) came with the image, ``lesion_masks``
+    apply to it by their names, and ``notes`` are sentences for the report.
 
     Examples
     --------
@@ -63,6 +63,7 @@ class DwiRun:
     linked: tuple[tuple[str, Path], ...] = ()
     brain_mask: Path | None = None
     mrtrix_table: Path | None = None
+    lesion_masks: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

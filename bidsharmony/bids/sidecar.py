@@ -15,6 +15,8 @@ from bidsharmony.bids.records import BIDSError
 
 LOGGER = logging.getLogger(__name__)
 
+DESCRIPTION = 'dataset_description.json'
+
 LARGEST_JSON = 2**20
 """Bytes of JSON that are read; a longer file is no sidecar."""
 
@@ -68,6 +70,19 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise BIDSError('holds no JSON object. Write its entries between braces')
     return content
+
+
+def generators(dataset: Path) -> list[str]:
+    """Name the programs that made a dataset, as its description does.
+
+    Raises
+    ------
+    BIDSError
+        if the description cannot be read
+    """
+    listed = read_json(dataset / DESCRIPTION).get('GeneratedBy')
+    entries = listed if isinstance(listed, list) else []
+    return [str(entry.get('Name')) for entry in entries if isinstance(entry, dict)]
 
 
 def number(value: Any) -> float | None:

@@ -25,7 +25,11 @@ CLEAR = 60.0
 """mm2; what a rule shows on the truth is looked for from this size on: between both sizes a pixel
 more or less would decide between 1 and 0."""
 
+REACH = (2.0, 15.0)
+"""Surroundings lie this far from a lesion (mm): not on its blurred edge, and not elsewhere."""
+
 _FLOOR = 0.02  # of the tissue's median: no logarithm of nothing
+_FLAT = 1e-6  # of the mean: less deviation is rounding
 _NEIGHBOURS = np.ones((3, 3), bool)
 
 
@@ -150,14 +154,50 @@ def contrast_to_noise(image: np.ndarray, lesion: np.ndarray, around: np.ndarray)
     """
     if not lesion.any() or not around.any():
         return float('nan')
-    spread = float(image[around].std())
-    difference = float(image[lesion].mean() - image[around].mean())
-    return difference / spread if spread > 0 else float('nan')
+    spread, level = float(image[around].std()), float(image[around].mean())
+    difference = float(image[lesion].mean()) - level
+    return difference / spread if spread > _FLAT * abs(level) else float('nan')
+
+
+def relative_contrast(image: np.ndarray, lesion: np.ndarray, around: np.ndarray) -> float:
+    """Compute the difference of means of lesion and surroundings over the latter's mean.
+
+    Parameters
+    ----------
+    image : (H, W) float
+    lesion, around : (H, W) bool
+
+    Returns
+    -------
+    float
+        Negative for a lesion darker than its surroundings; nan if either is empty, or these black.
+
+    Examples
+    --------
+    >>> image = np.array([[5.0, 5.0, 1.0, 3.0]])
+    >>> relative_contrast(image, image == 5, image < 5)
+    1.5
+    """
+    if not lesion.any() or not around.any():
+        return float('nan')
+    level = float(image[around].mean())
+    return float(image[lesion].mean()) / level - 1 if level > 0 else float('nan')
 
 
 def surroundings(
-    lesion: np.ndarray, tissue: np.ndarray, reach: tuple[float, float] = (2.0, 15.0)
+    lesion: np.ndarray,
+    tissue: np.ndarray,
+    reach: tuple[float, float] = REACH,
+    pixel: float | tuple[float, float] = 1.0,
 ) -> np.ndarray:
-    """Return the tissue that lies between two distances (pixels) from a lesion; (H, W) bool."""
-    distance = ndimage.distance_transform_edt(~lesion)
+    """Return the tissue that lies between two distances (mm) from a lesion; (H, W) bool.
+
+    Parameters
+    ----------
+    lesion, tissue : (H, W) bool
+    reach : (2,) mm
+    pixel : mm
+        One number, or one for each axis.
+    """
+    distance = ndimage.distance_transform_edt(~lesion, sampling=pixel)
     return tissue & (distance > reach[0]) & (distance <= reach[1])

@@ -24,6 +24,7 @@ FEATURES = {
     'entropy': 'entropy of the co-occurrence matrix',
 }
 DISTANCES = (1, 2, 4)
+LESION_RULES = {'trace_bright': 'bright on the trace', 'adc_dark': 'dark on the ADC'}
 CHANNEL_NAMES = {'b0': 'b=0 image', 'trace': 'trace-weighted image'}
 
 
@@ -121,6 +122,18 @@ RUN_COLUMNS = (
             'guarantee', 'max_ratio_change'),
     _number('canonical_fwhm', 'in-plane resolution of the canonical images', 'mm',
             'network', 'canonical_fwhm_mm'),
+    _number('lesion_volume', 'volume of the lesions that masks mark in the brain', 'ml',
+            'lesions', 'volume_ml'),
+    *(
+        _number(f'lesion_trace_cnr_{side}', f'contrast-to-noise of the lesions, trace, {side}', '',
+                'lesions', 'contrast_to_noise', 'trace', side)
+        for side in SIDES
+    ),
+    *(
+        _number(f'lesion_{rule}_dice', f'Dice of lesions after against before, found as {text}',
+                '', 'lesions', 'dice', rule, 'before_after')
+        for rule, text in LESION_RULES.items()
+    ),
     Column('n_warnings', 'warnings on the participant page', '',
            lambda qc: len(qc.get('warnings') or ())),
     *FIGURES,

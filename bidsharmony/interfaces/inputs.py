@@ -20,7 +20,7 @@ from bidsharmony.interfaces.files import (
     read_header,
     read_to_end,
 )
-from bidsharmony.interfaces.volumes import load_mask
+from bidsharmony.interfaces.masks import fitting_brain, fitting_lesions
 from bidsharmony.numerics.gradients import (
     B_CANONICAL,
     B_LARGEST_MAXIMUM,
@@ -35,9 +35,6 @@ ZOOM_TOLERANCE = 0.01
 
 PAIR_TOLERANCE = 0.1
 """Corners of a trace image and of its b=0 are nearer than this: headers are rounded (mm)."""
-
-MASK_TOLERANCE = 1e-3
-"""Difference of the affines (mm) of a mask and its series that rounding explains."""
 
 ECHO_TOLERANCE = 0.001
 """Echo times that differ by more leave their T2 weighting in an ADC (s)."""
@@ -70,8 +67,8 @@ class CheckedRun:
 
     ``zooms`` and ``affine`` are in mm, ``orientation`` is written ``'RAS'``, ``shells`` holds the
     mean b-value (s/mm2) and the number of volumes of each shell, and ``inputs`` maps every file
-    the run depends on (relative to the dataset) to its sha256. ``brain_mask`` came with the run
-    and fits it.
+    the run depends on (relative to the dataset) to its sha256. ``brain_mask`` and
+    ``lesion_masks`` are those of the run's that fit it.
     ``no_series`` says why no series is made, and is ``''`` where one is. A trace image without
     gradients has a ``partner``: then shape, positions and shells are those of the partner's b=0
     volumes with the trace image behind them.
@@ -91,6 +88,7 @@ class CheckedRun:
     no_series: str = ''
     partner: Partner | None = None
     brain_mask: Path | None = None
+    lesion_masks: tuple[Path, ...] = ()
 
     @property
     def sources(self) -> tuple[Path, ...]:
@@ -99,7 +97,7 @@ class CheckedRun:
             gradients = (self.run.bval, self.run.bvec)
         else:
             gradients = (self.partner.image, self.partner.bval)
-        files = (self.run.image, *gradients, self.brain_mask)
+        files = (self.run.image, *gradients, self.brain_mask, *self.lesion_masks)
         return tuple(path for path in files if path is not None)
 
 
@@ -138,7 +136,8 @@ def check_run(run: DwiRun, b0_threshold: float) -> CheckedRun:
     tables = [run.mrtrix_table] if run.mrtrix_table else []
     for path in (run.bval, run.bvec, *tables, *run.sidecar_files):
         inputs[run.locate(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
-    brain_mask = _fitting_mask(run, header, inputs, notes)
+    brain_mask = fitting_brain(run, header, inputs, notes)
+    lesion_masks, unfit = fitting_lesions(run, header, inputs, notes)
     return CheckedRun(
         run=run,
         shape=shape,
@@ -149,7 +148,9 @@ def check_run(run: DwiRun, b0_threshold: float) -> CheckedRun:
         ),
         inputs=inputs,
         notes=(*run.notes, *notes, *table.notes),
+        warnings=unfit,
         brain_mask=brain_mask,
+        lesion_masks=lesion_masks,
         no_series=NO_DIRECTIONS if table.is_directionless else '',
     )
 
@@ -176,7 +177,8 @@ def _check_trace(run: DwiRun, b0_threshold: float) -> CheckedRun:
     b0_ixs = tuple(int(ix) for ix in np.flatnonzero(bvals <= b0_threshold))
     for path in (source.bval, *run.sidecar_files, *source.sidecar_files):
         inputs[run.locate(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
-    brain_mask = _fitting_mask(run, header, inputs, notes)
+    brain_mask = fitting_brain(run, header, inputs, notes)
+    lesion_masks, unfit = fitting_lesions(run, header, inputs, notes)
     b_value, warnings = _trace_weighting(run, source, b0_threshold)
     return CheckedRun(
         run=run,
@@ -186,9 +188,10 @@ def _check_trace(run: DwiRun, b0_threshold: float) -> CheckedRun:
         shells=((b_value, 1),),
         inputs=inputs,
         notes=(*run.notes, *notes, f'The b=0 comes from {source.image.name}.'),
-        warnings=warnings,
+        warnings=(*warnings, *unfit),
         no_series=NO_GRADIENTS,
         brain_mask=brain_mask,
+        lesion_masks=lesion_masks,
         partner=Partner(source.image, source.bval, b0_ixs, (*bvals[[*b0_ixs]].tolist(), b_value)),
     )
 
@@ -272,40 +275,6 @@ def _geometry(header: nb.Nifti1Header) -> dict[str, Any]:
 def _volumes(header: nb.Nifti1Header) -> int:
     """Count the volumes of a 3-D or 4-D image."""
     return int(header.get_data_shape()[3]) if len(header.get_data_shape()) == 4 else 1
-
-
-def _fitting_mask(
-    run: DwiRun, header: nb.Nifti1Header, inputs: dict[str, str], notes: list[str]
-) -> Path | None:
-    """Give the brain mask that came with a run if it fits it; add to inputs or to notes."""
-    if run.brain_mask is None:
-        return None
-    try:
-        inputs[run.locate(run.brain_mask)] = _check_mask(run, header)
-    except InputError as error:
-        notes.append(f'{error} A brain mask was computed instead.')
-        return None
-    return run.brain_mask
-
-
-def _check_mask(run: DwiRun, header: nb.Nifti1Header) -> str:
-    """Read the brain mask that came with a run, see that it fits it, and give its sha256.
-
-    Raises
-    ------
-    InputError
-    """
-    name = run.locate(run.brain_mask)
-    digest = read_to_end(run.brain_mask, name)
-    mask = read_header(run.brain_mask, name)
-    affine = header.get_best_affine()
-    if mask.get_data_shape() != header.get_data_shape()[:3] or not np.allclose(
-        mask.get_best_affine(), affine, atol=MASK_TOLERANCE
-    ):
-        raise InputError(name, 'is on another grid than the series')
-    if not load_mask(run.brain_mask).any():
-        raise InputError(name, 'is empty')
-    return digest
 
 
 def check_header(

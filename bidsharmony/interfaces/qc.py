@@ -76,6 +76,8 @@ class _MeasureRunInput(BaseInterfaceInputSpec):
     denoising = traits.Dict(mandatory=True, desc='mppca, rician: whether they were done')
     b0_agreement = traits.Dict(mandatory=True, desc='see interfaces.noise.MeasureB0s')
     zero_filling = traits.Int(1, usedefault=True, desc='pixels for each acquired one, in plane')
+    lesions = traits.Dict(desc='where masks are: see interfaces.lesions.MeasureLesions')
+    lesion_figure = File(exists=True, desc='likewise, PNG')
     n_replaced = traits.Int(0, usedefault=True, desc='b=0 voxels that were not finite')
     n_not_finite = traits.Int(0, usedefault=True, desc='series values that are not finite')
 
@@ -188,6 +190,7 @@ class MeasureRun(SimpleInterface):
                 'guarantee': dict(self.inputs.guarantee) if series else None,
                 'series': dict(self.inputs.series_facts) if series else None,
                 'adc': {'before_median': adc[0], 'after_median': adc[1]},
+                'lesions': dict(self.inputs.lesions) if isdefined(self.inputs.lesions) else None,
                 **audit,
                 'notes': [*run['notes'], *([bias['note']] if bias['note'] else [])],
                 'warnings': [*run['warnings'], *self._warnings(snr, shares)],
@@ -214,6 +217,8 @@ class MeasureRun(SimpleInterface):
         unknown = measured and not self.inputs.noise_facts['sigma_volume']
         if self.inputs.denoising['rician'] and unknown:
             found.append('No noise could be measured, so no Rician bias was taken out.')
+        if isdefined(self.inputs.lesions) and not self.inputs.lesions['n_voxels']:
+            found.append('No voxel of the lesion masks lies in the brain.')
         if self.inputs.n_replaced:
             found.append(
                 f'{self.inputs.n_replaced} voxels of the b=0 volumes are not finite numbers and '
@@ -241,10 +246,14 @@ class MeasureRun(SimpleInterface):
         for desc, content in pictures.items():
             files.append(folder / f'{desc}.png')
             files[-1].write_bytes(content)
+        descs = list(pictures)
+        if isdefined(self.inputs.lesion_figure):
+            files.append(self.inputs.lesion_figure)
+            descs.append('lesion')
         self._results['qc_file'] = str(qc_file)
         self._results['audit_file'] = str(audit_file)
         self._results['figure_files'] = [str(file) for file in files]
-        self._results['figure_descs'] = list(pictures)
+        self._results['figure_descs'] = descs
 
 
 def no_brain_warnings(tissue_share: float, fluid_share: float) -> list[str]:

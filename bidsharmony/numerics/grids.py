@@ -234,6 +234,64 @@ def audit_grid(
     return planes
 
 
+def planes_of_most(
+    data: np.ndarray,
+    affine: np.ndarray,
+    mask: np.ndarray,
+    count: int,
+    *,
+    apart: float = AUDIT_STEP,
+) -> list[np.ndarray]:
+    """Choose the world-axial planes on which most of something lies.
+
+    Planes are those of `audit_grid` but for their heights: centres of voxels that hold something
+    where the slices are axial, else every millimetre.
+
+    Parameters
+    ----------
+    data : (I, J, K) float
+        For instance a lesion; not negative.
+    affine : (4, 4)
+        Voxel to RAS+ mm.
+    mask : (I, J, K) bool
+        The brain.
+    count : int
+        Planes at most.
+    apart : float
+        Distance between planes at least (mm).
+
+    Returns
+    -------
+    list of (4, 4) float64
+        From inferior to superior.
+
+    Examples
+    --------
+    >>> data = np.zeros((8, 8, 6))
+    >>> data[2:5, 2:5, 4] = data[3, 3, 2] = 1
+    >>> planes = planes_of_most(data, np.diag([2.0, 2.0, 4.0, 1.0]), data >= 0, 2)
+    >>> [float(plane[2, 3]) for plane in planes]
+    [8.0, 16.0]
+    """
+    data, affine = np.asarray(data, np.float32), np.asarray(affine, np.float64)
+    heights = np.unique(np.round(np.argwhere(data > 0) @ affine[2, :3] + affine[2, 3], 2))
+    if len(heights) > data.shape[slice_axis(np.linalg.norm(affine[:3, :3], axis=0))]:
+        heights = np.arange(heights[0], heights[-1] + 1, 1.0)
+    planes = []
+    for template in audit_grid(mask, affine)[:1]:
+        for z in heights:
+            plane = template.copy()
+            plane[2, 3] = z
+            planes.append((float(_sample(data, affine, plane, AUDIT_SIZE).sum()), plane))
+    chosen: list[np.ndarray] = []
+    for amount, plane in sorted(planes, key=lambda pair: -pair[0]):
+        if len(chosen) == count or not amount:
+            break
+        if all(abs(plane[2, 3] - other[2, 3]) >= apart for other in chosen):
+            chosen.append(plane)
+    return sorted(chosen, key=lambda plane: plane[2, 3])
+
+
 def axial_slices(
     data: np.ndarray,
     affine: np.ndarray,

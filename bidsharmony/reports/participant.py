@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bidsharmony.reports.facts import measured_facts, missing_facts, shells_text, used_facts
+from bidsharmony.reports.lesions import lesions_view
 from bidsharmony.reports.page import LABEL, count, embed, number, part, render, write_atomic
 
 CHANNEL_CAPTIONS = {
@@ -154,6 +155,7 @@ def run_view(document: Mapping[str, Any], figures_dir: Path) -> dict[str, Any]:
                 *(part(document, name) for name in ('guarantee', 'series', 'denoising'))
             )
         ),
+        'lesions': lesions_view(part(document, 'lesions'), picture('lesion')),
         'warnings': [str(text) for text in document.get('warnings') or ()],
         'notes': [str(text) for text in document.get('notes') or ()],
         'measures': measures(document),

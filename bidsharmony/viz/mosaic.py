@@ -7,6 +7,7 @@ the subject's left on the right of the picture (radiological convention).
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from bidsharmony.viz.figure import (
     styled,
 )
 
+OUTLINE = '#ffe100'
 ZOOM = 2  # screen pixels per slice pixel, an integer so that no pixel is blurred
 GAP = 3  # slice pixels between tiles
 MARGIN = 8  # slice pixels kept around the brain
@@ -289,18 +291,41 @@ def before_after(
     canvas = tile(np.concatenate(rows), len(rows[0]))
     figure, axes = _pixel_figure(canvas.shape, header=0, left=HEADER)
     axes.imshow(canvas, cmap='gray', vmin=0, vmax=1, interpolation='nearest', aspect='auto')
-    height = rows[0].shape[1]
-    for row, (when, color) in enumerate(
-        (('before', BEFORE_ON_BLACK), ('after', AFTER_ON_BLACK)) * 2
-    ):
-        centre = 1 - (row * (height + GAP) + height / 2) / canvas.shape[0]
-        figure.text(
-            HEADER / 2 / (figure.get_size_inches()[0] * DPI),
-            centre,
-            f'{("b = 0", "trace")[row // 2]} {when}',
-            color=color, fontsize=FONT_SIZE * 0.8, rotation=90, ha='center', va='center',
-        )  # fmt: skip
+    names = ('b = 0 before', 'b = 0 after', 'trace before', 'trace after')
+    _row_names(figure, names, canvas.shape[0])
     _sides(axes, rows[0].shape[1:])
+    return figure
+
+
+@styled
+def lesion_pair(
+    before: np.ndarray, after: np.ndarray, lesion: np.ndarray, mask: np.ndarray
+) -> Figure:
+    """Draw the trace before and after in two rows at one window, lesions in a thin outline.
+
+    Parameters
+    ----------
+    before, after : (n, H, W), comparable units
+    lesion : (n, H, W) float
+        share of each pixel that is marked
+    mask : (n, H, W) bool
+
+    Raises
+    ------
+    ValueError
+        if there is no slice, or the shapes differ
+    """
+    before, after, mask = _checked(before, after, mask)
+    box, high = brain_box(mask), window_of('trace', before, after, mask)
+    canvas = tile(np.concatenate([box.crop(before), box.crop(after)]), len(before))
+    marked = tile(np.concatenate([box.crop(lesion)] * 2), len(before))
+    figure, axes = _pixel_figure(canvas.shape, left=HEADER)
+    axes.imshow(canvas, cmap='gray', vmin=0, vmax=high, interpolation='nearest', aspect='auto')
+    if (marked >= 0.5).any():
+        axes.contour(marked, levels=[0.5], colors=OUTLINE, linewidths=0.9)
+    _header(figure, CHANNEL_TITLES['trace'], note=f'0 \u2013 {high:.2f}')
+    _row_names(figure, ('before', 'after'), canvas.shape[0], header=HEADER)
+    _sides(axes, box.crop(before).shape[1:])
     return figure
 
 
@@ -456,6 +481,20 @@ def _pixel_figure(canvas_shape: tuple[int, ...], header: int = HEADER, left: int
     )
     axes.set_axis_off()
     return figure, axes
+
+
+def _row_names(figure: Figure, names: Sequence[str], n_pixels: int, header: int = 0) -> None:
+    """Write names on the left of rows of slices; those of before and after have their colours."""
+    width, height = figure.get_size_inches() * DPI
+    row = (n_pixels + GAP) / len(names)
+    for index, name in enumerate(names):
+        figure.text(
+            HEADER / 2 / width,
+            1 - (header + ZOOM * (index * row + (row - GAP) / 2)) / height,
+            name,
+            color=BEFORE_ON_BLACK if 'before' in name else AFTER_ON_BLACK,
+            fontsize=FONT_SIZE * 0.8, rotation=90, ha='center', va='center',
+        )  # fmt: skip
 
 
 def _header(figure: Figure, title: str, *, color: str = 'white', note: str = '') -> None:

@@ -11,6 +11,7 @@ from nipype.pipeline.engine import Node, Workflow
 from bidsharmony.bids.names import output_stem
 from bidsharmony.interfaces.facts import scanner_facts, zero_filling
 from bidsharmony.interfaces.inputs import CheckedRun
+from bidsharmony.interfaces.lesions import MeasureLesions
 from bidsharmony.interfaces.noise import MeasureB0s
 from bidsharmony.interfaces.qc import MeasureRun
 from bidsharmony.interfaces.sidecars import public_sidecar
@@ -217,6 +218,26 @@ def init_dwi_wf(
     if sharing is not None:
         workflow.connect([
             (harmonize_wf, measure, [('outputnode.shared_facts', 'shared_facts')]),
+        ])  # fmt: skip
+
+    if checked.lesion_masks:
+        lesions = Node(
+            MeasureLesions(
+                lesion_files=[str(path) for path in checked.lesion_masks],
+                uris=[run.uri(path) for path in checked.lesion_masks],
+                slice_axis=checked.slice_axis,
+            ),
+            name='measure_lesions',
+        )
+        workflow.connect([
+            (denoise_wf, lesions, [('outputnode.b0_file', 'b0_before')]),
+            (brain, lesions, [('mask_file', 'mask_before')]),
+            (trace, lesions, [('trace_file', 'trace_before'), ('adc_file', 'adc_before')]),
+            (harmonize_wf, lesions, [
+                (f'outputnode.{channel}_file', f'{channel}_after')
+                for channel in ('b0', 'trace', 'adc')
+            ]),
+            (lesions, measure, [('lesions', 'lesions'), ('figure_file', 'lesion_figure')]),
         ])  # fmt: skip
 
     outputs_wf = init_outputs_wf(

@@ -24,7 +24,7 @@ from bidsharmony.interfaces.summary import BrainMask, MeanB0, TraceWeighted
 from bidsharmony.interfaces.volumes import load_mask, load_volume
 from bidsharmony.numerics.diffusion import apparent_diffusion, brain_mask
 from bidsharmony.numerics.intensity import adc_shares
-from tests.synthetic_runs import head, qc
+from tests.synthetic_runs import head, lesions, qc
 
 SCHEMA = json.loads(files('bidsharmony.data').joinpath('qc.schema.json').read_text())
 
@@ -57,7 +57,9 @@ def test_schema_is_json_and_closed():
     assert tuple(sidecar['missing']['items']['enum']) == TOLD
 
 
-def assemble(*, tissue_share: float = 0.8, no_series: str = '', blended: float = 0.008) -> dict:
+def assemble(
+    *, tissue_share: float = 0.8, no_series: str = '', blended: float = 0.008, **inputs
+) -> dict:
     """Assemble a document as the interface does, of a sidecar with values of every kind."""
     drawn = qc('01', 'avanto', session='a')
     keys = ('run', 'subject', 'session', 'scanner', 'input', 'notes', 'warnings')
@@ -77,6 +79,7 @@ def assemble(*, tissue_share: float = 0.8, no_series: str = '', blended: float =
         }),
         denoising={'mppca': False, 'rician': True},
         b0_agreement={'shift_mm': float('nan'), 'difference': float('nan')},
+        **inputs,
     )  # fmt: skip
     return measure._assemble(
         sigma=float('nan'),
@@ -104,6 +107,17 @@ def test_no_series_has_no_guarantee_and_says_why():
     assert document['denoising']['sigma_volume'] is None
     assert document['denoising']['sigma_harmonized'] is None
     assert document['no_series'] == 'the trace image has no gradient table'
+
+
+@pytest.mark.parametrize('n_voxels', [0, 431])
+def test_lesions_stand_in_the_document(n_voxels):
+    """As they were measured; where none of a mask is in the brain there is a warning."""
+    document = assemble(lesions=lesions() | {'n_voxels': n_voxels})
+    jsonschema.validate(document, SCHEMA)
+    assert document['lesions']['dice']['trace_bright']['after'] == 0.89
+    said = 'No voxel of the lesion masks lies in the brain.' in document['warnings']
+    assert said == (n_voxels == 0)
+    assert assemble()['lesions'] is None
 
 
 @pytest.mark.parametrize(('tissue_share', 'flagged'), [(0.31, False), (0.29, True), (0.0, True)])

@@ -8,6 +8,7 @@ from bidsharmony.numerics.grids import (
     audit_grid,
     axial_slices,
     inplane_grid,
+    planes_of_most,
     resample_to_shape,
     slice_axis,
 )
@@ -161,3 +162,21 @@ def test_empty_mask_is_refused():
     with pytest.raises(ValueError, match='need a mask or a grid'):
         axial_slices(np.zeros((2, 2, 2)), np.eye(4))
     assert axial_slices(np.zeros((2, 2, 2)), np.eye(4), grid=[]).shape == (0, 160, 160)
+
+
+@CASES
+def test_planes_show_most_of_a_lesion(affine):
+    """However the stack lies, planes cut what there is most of, apart and in order."""
+    shape = (40, 40, 30)
+    place, middle = world(shape, affine), affine[:3, :3] @ [19.5, 19.5, 14.5] + affine[:3, 3]
+    brain = np.linalg.norm(place - middle, axis=-1) < 34
+    lesions = [middle + offset for offset in ([8, 0, -9], [0, 5, 8])]
+    data = sum((np.linalg.norm(place - lesion, axis=-1) < 6.5) * 1.0 for lesion in lesions)
+    planes = planes_of_most(data, affine, brain, 2)
+    heights = [plane[2, 3] for plane in planes]
+    assert heights == pytest.approx([lesion[2] for lesion in lesions], abs=2.6)
+    assert (axial_slices(data, affine, grid=planes) >= 0.5).any(axis=(1, 2)).all()
+    assert planes_of_most(np.zeros(shape), affine, brain, 2) == []
+    many = [plane[2, 3] for plane in planes_of_most(data, affine, brain, 9)]
+    assert many == sorted(many)
+    assert np.diff(many).min() >= 5

@@ -15,6 +15,7 @@ from bidsharmony.viz.mosaic import (
     before_after_channel,
     brain_box,
     field_map,
+    lesion_pair,
     mosaic,
     pick_slices,
     scanner_mosaic,
@@ -153,6 +154,24 @@ def test_four_rows_hold_before_and_after(mask):
     figure = before_after(audit, 2 * audit, mask)
     words = [text.get_text() for text in figure.texts]
     assert words == ['b = 0 before', 'b = 0 after', 'trace before', 'trace after']
+
+
+@pytest.mark.parametrize('n', [1, 3])
+def test_a_lesion_is_outlined_before_and_after(mask, n):
+    """A thin line around it, the same in both rows, and nothing of it inside or elsewhere."""
+    lesion = np.zeros((n, 40, 50))
+    lesion[0, 18:26, 20:30] = 1
+    image = np.where(mask[:n], 1.0, 0)
+    shown = pixels(lesion_pair(image, image, lesion, mask[:n])).astype(int)[HEADER:, HEADER:]
+    yellow = (shown[..., 0] > 180) & (shown[..., 2] < 100)
+    assert not yellow[:, 46 * ZOOM :].any()
+    yellow = yellow[:, 20:80]  # between the letters
+    top, bottom = yellow[: 40 * ZOOM - 20], yellow[36 * ZOOM + GAP * ZOOM :]
+    assert top.any()
+    assert bottom.any()
+    rows = np.nonzero(top)[0]
+    assert (rows.min() // ZOOM, rows.max() // ZOOM) == pytest.approx((16, 24), abs=1)
+    assert not top[20 * ZOOM, 22 * ZOOM - 20]
 
 
 @pytest.mark.parametrize('n', [1, 2, 3, 4, 7])

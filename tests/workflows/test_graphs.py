@@ -124,6 +124,31 @@ def test_noise_is_taken_out_before_anything_else(workflow):
         assert any('MP-PCA was left out of this run: it has 7' in w for w in warnings) is not mppca
 
 
+@pytest.mark.parametrize('drawn', [False, True])
+def test_lesions_are_measured_where_a_mask_is(tmp_path, drawn):
+    """From what entered the network to what left it; the figures reach qc and page."""
+    root = tiny_dataset.write_dataset(tmp_path / 'raw')
+    checked = check_run(as_run(tiny_dataset.write_run(root, 'sub-01')), 50.0)
+    mask = root / 'derivatives' / 'x' / 'sub-01' / 'dwi' / 'sub-01_label-lesion_mask.nii.gz'
+    mask.parent.mkdir(parents=True)
+    mask.touch()
+    run = graph(tmp_path, [replace(checked, lesion_masks=(mask,) if drawn else ())]).get_node(
+        'sub_01_wf'
+    )
+    node = run.get_node('measure_lesions')
+    assert (node is not None) == drawn
+    if drawn:
+        assert node.inputs.uris == [
+            'bids:raw:derivatives/x/sub-01/dwi/sub-01_label-lesion_mask.nii.gz'
+        ]
+        for source in ('denoise_wf', 'brain_mask', 'trace_weighted', 'harmonize_wf'):
+            assert edges(run, source, 'measure_lesions')
+        assert sorted(edges(run, 'measure_lesions', 'measure')) == [
+            ('figure_file', 'lesion_figure'),
+            ('lesions', 'lesions'),
+        ]
+
+
 def test_without_denoising_the_series_passes():
     """Nothing is copied, nothing computed."""
     ports = ['dwi_file', 'b0_file', 'noise_file']
