@@ -12,8 +12,9 @@ from functools import lru_cache
 import numpy as np
 from scipy import ndimage
 
+from bidsharmony.numerics.gradients import B_CANONICAL
 from bidsharmony.numerics.grids import resample_to_shape
-from bidsharmony.numerics.intensity import MAD_TO_SIGMA
+from bidsharmony.numerics.intensity import FLUID_ADC, MAD_TO_SIGMA
 from bidsharmony.numerics.slices import FWHM_PER_SD
 
 PATCH_FWHM = 5.0
@@ -58,14 +59,18 @@ def blend_weight(
     image that disagrees more, and is the same for both: so the diffusivity that they make together
     becomes the scan's.
 
+    Where scan and output both show fluid (`FLUID_ADC`) nothing came or went, and the output stays:
+    how bright fluid is depends on flow, and its trace, from b-values at which a scan holds no more
+    than noise there, is nothing to go back to.
+
     Parameters
     ----------
-    output : (C, S, H', W') float
-        Canonical images.
+    output : (2, S, H', W') float
+        Canonical b=0 and trace at b=1000.
     log_gain : (S, H', W') float
         Logarithm of the gain from the unit of `measured` to the canonical one.
-    measured : (C, S, H, W) float
-        Scan over the same field of view, seen through the same slice profile.
+    measured : (2, S, H, W) float
+        b=0 and trace of the scan over the same field of view, seen through the same slice profile.
     mask : (S, H, W) bool
         Brain.
     zooms, fwhm : (2,) mm
@@ -79,7 +84,7 @@ def blend_weight(
     Examples
     --------
     >>> rng = np.random.default_rng(0)
-    >>> scan = 1 + ndimage.gaussian_filter(rng.normal(0, 3, (1, 2, 40, 40)), (0, 0, 2, 2))
+    >>> scan = 1 + ndimage.gaussian_filter(rng.normal(0, 3, (2, 2, 40, 40)), (0, 0, 2, 2))
     >>> there, flat = np.ones((2, 40, 40), bool), np.zeros((2, 40, 40))
     >>> invented = scan.copy()
     >>> invented[0, 1, 18:24, 18:24] += 1
@@ -98,7 +103,10 @@ def blend_weight(
     far = np.zeros(mask.shape)
     for image, scan in zip(predicted, np.asarray(measured), strict=True):
         far = np.maximum(far, np.abs(_in_sigma(image - scan, image, mask, zooms)))
+    width = (0, *_patch(zooms))
+    fluid = _fluid(degraded[len(output) :], width) & _fluid(measured, width)
     weight = np.clip((far - LEAVES) / (LEFT - LEAVES), 0, 1).astype(np.float32)
+    weight[fluid] = 0
     fine = resample_to_shape(mask.astype(np.float32), shape) >= 0.5
     return np.where(fine, np.clip(resample_to_shape(weight, shape), 0, 1), 0).astype(np.float32)
 
@@ -114,7 +122,7 @@ def _in_sigma(
     mask : (S, H, W) bool
     zooms : (2,) mm
     """
-    width = (0, *(PATCH_FWHM / FWHM_PER_SD / zoom for zoom in zooms))
+    width = (0, *_patch(zooms))
     share = ndimage.gaussian_filter(mask.astype(np.float64), width)
     # by the root, since the fewer pixels of the brain a patch holds, the more noise its mean has
     values = (ndimage.gaussian_filter(residual * mask, width) / np.sqrt(share + 1e-6))[mask]
@@ -130,6 +138,17 @@ def _in_sigma(
     out = np.zeros(mask.shape)
     out[mask] = values / np.where(sigma > 0, sigma, 1)
     return out
+
+
+def _patch(zooms: Sequence[float]) -> tuple[float, ...]:
+    """Give the standard deviation of the averaging Gaussian, pixels."""
+    return tuple(PATCH_FWHM / FWHM_PER_SD / zoom for zoom in zooms)
+
+
+def _fluid(images: np.ndarray, width: Sequence[float]) -> np.ndarray:
+    """Tell where b=0 and trace at b=1000 show fluid, averaged over patches; (S, H, W) bool."""
+    b0, trace = (ndimage.gaussian_filter(np.asarray(i, np.float64), width) for i in images)
+    return trace < b0 * np.exp(-B_CANONICAL * FLUID_ADC)
 
 
 def degrade(

@@ -76,6 +76,21 @@ def test_a_spot_that_was_lost_is_as_bad_as_one_invented(canonical, rng):
     assert weigh(images, log_gain, scan, disc)[there].mean() > 0.9
 
 
+def test_fluid_that_is_fluid_in_both_is_left_to_the_network(canonical, rng):
+    """Brighter or darker fluid has nothing to go back to; fluid where the scan has none does."""
+    images, disc = canonical
+    there = spot(disc, radius=12)
+    fluid = images.copy()
+    fluid[0][there], fluid[1][there] = 2.5, 0.15
+    scan, log_gain = scanned(fluid, rng)
+    brighter = fluid.copy()
+    brighter[0][there] *= 1.5
+    core = spot(disc, radius=7)
+    assert not weigh(brighter, log_gain, scan, disc)[core].any()
+    scan, log_gain = scanned(images, rng)
+    assert weigh(fluid, log_gain, scan, disc)[core].mean() > 0.9
+
+
 def test_the_more_it_leaves_the_more_is_blended(canonical, rng):
     """The weight grows from nothing to one."""
     images, disc = canonical
