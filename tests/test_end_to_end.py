@@ -150,6 +150,8 @@ def test_sidecars_and_figures_in_numbers(finished):
 
 def _same_keys(value: object, schema: dict) -> None:
     """Hold a document against the closed objects of a schema."""
+    if value is None and 'null' in schema['type']:
+        return
     if schema.get('additionalProperties') is False:
         assert set(value) == set(schema['required'])
     for key, part in schema.get('properties', {}).items():
