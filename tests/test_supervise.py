@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bidsharmony.bids import B0Source, Collection, DwiRun, Refused, Scanner
+from bidsharmony.bids import B0Source, Collection, DwiRun, Refused, Scanner, collect_dwi
 from bidsharmony.network.weights import WeightsError
 from bidsharmony.settings import Settings
 from bidsharmony.supervise import child, compat, finish, marker, pool
@@ -438,6 +438,41 @@ def test_trace_image_that_lost_its_b0_is_skipped_and_leaves_nothing(tmp_path, mo
     assert 'sub-01_acq-far_dwi.nii.gz lies up to 9.0 mm away' in outcome.reason
     assert not [name for name in outputs if (tmp_path / 'out' / name).exists()]
     assert not marker.marker_path(tmp_path / 'out', 'sub-01').exists()
+
+
+def test_trace_image_that_a_series_covers_now_leaves_nothing(tmp_path, monkeypatch):
+    """One acquisition is harmonized once: what was made of it before the series was there goes."""
+    out = tmp_path / 'out'
+    out.mkdir()
+    found = marked(out)
+    (out / 'sub-01' / 'sub-01_rec-TRACE_desc-harmonized_trace.nii.gz').write_text('old')
+    name = 'sub-01/sub-01_rec-TRACE_desc-harmonized_trace.nii.gz'
+    found['outputs'][name] = marker.file_sha256(out / name)
+    found['runs'].append('sub-01_rec-TRACE')
+    found['inputs']['sub-01_rec-TRACE'] = {'in': 'aa'}
+    marker.write_marker(marker.marker_path(out, 'sub-01'), found)
+    monkeypatch.setattr(finish, 'write_participant_page', lambda *_, **named: None)
+    raw = tiny_dataset.write_dataset(tmp_path / 'raw')
+    series = tiny_dataset.write_run(raw, 'sub-01')
+    tiny_dataset.write_trace(raw, 'sub-01_rec-TRACE', suffix='dwi')
+    settings = Settings(bids_dir=raw, output_dir=out)
+    (job,) = pool.make_jobs(settings, collect_dwi(raw))
+    assert job.covered == ('sub-01/dwi/sub-01_rec-TRACE_dwi.nii.gz',)
+    staged = tmp_path / 'staging' / 'sub-01'
+    staged.mkdir(parents=True)
+    (staged / 'sub-01_desc-harmonized_qc.json').write_text('{}')
+    finish.finish(
+        job,
+        tmp_path / 'staging',
+        done=['sub-01'],
+        refused=[],
+        failed=[],
+        inputs={'sub-01': {'in': 'aa'}},
+        options={'x': 1},
+    )
+    assert series.exists()
+    assert not (out / name).exists()
+    assert marker.read_marker(marker.marker_path(out, 'sub-01'))['runs'] == ['sub-01']
 
 
 def test_promote_follows_no_link_out(tmp_path):

@@ -24,6 +24,7 @@ from bidsharmony.bids.records import (
     B0Source,
     BIDSError,
     Collection,
+    Covered,
     DwiRun,
     Refused,
     Skipped,
@@ -311,7 +312,7 @@ class Search:
         for run in runs:
             if _acquisition(run.entities) == _acquisition(name.entities):
                 reason = f'a trace image; {run.image.name} of the same acquisition covers it'
-                self.skipped.append(Skipped(image, reason))
+                self.skipped.append(Covered(image, reason))
                 return None
         if any(self._gradients(image, name, end, images) for end in ('.bval', '.bvec')):
             return self.run(image, name)

@@ -132,6 +132,11 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class Covered(Skipped):
+    """Name an image whose acquisition a run covers; it may have been one before that was there."""
+
+
+@dataclass(frozen=True)
 class Refused(Skipped):
     """Name a run that cannot be processed, with cause and remedy (makes the exit code 1)."""
 

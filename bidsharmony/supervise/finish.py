@@ -66,8 +66,10 @@ def finish(
     stems_refused = {output_stem(Path(name)) for name, _ in refused}
     passed_over = dict(job.skipped)
     # asked for, read, and found to be none: what an earlier call made of it is out of date
+    asked_for = {output_stem(run.image) for run in job.runs}
     stems_skipped = {output_stem(run.image) for run in job.runs if run.relative in passed_over}
-    addressed = {output_stem(run.image) for run in job.runs} | stems_refused
+    stems_skipped |= {output_stem(Path(name)) for name in job.covered} - asked_for
+    addressed = asked_for | stems_refused | stems_skipped
     kept = _kept(earlier, output_dir, addressed, job.version, options, inputs)
     runs = sorted({stem_of(name) for name in kept} - {''})
     marker = {

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bidsharmony import __version__
-from bidsharmony.bids import Collection
+from bidsharmony.bids import Collection, Covered
 from bidsharmony.settings import Settings
 from bidsharmony.supervise import child
 from bidsharmony.supervise.marker import marker_path
@@ -116,7 +116,12 @@ def make_jobs(settings: Settings, collection: Collection) -> list[Job]:
         )
         if not runs and not (refused and marker_path(settings.output_dir, participant).exists()):
             continue
-        jobs.append(Job(participant, runs, refused, skipped, settings, __version__))
+        covered = tuple(
+            item.relative
+            for item in collection.skipped
+            if isinstance(item, Covered) and item.participant == participant
+        )
+        jobs.append(Job(participant, runs, refused, skipped, settings, __version__, covered))
     return jobs
 
 

@@ -37,7 +37,8 @@ class Outcome:
 class Job:
     """Hold one participant's runs and what was found beside them.
 
-    ``refused`` and ``skipped`` are pairs of (relative image, reason).
+    ``refused`` and ``skipped`` are pairs of (relative image, reason). What is ``covered`` is
+    skipped too: what it left when it was a run is out of date.
     """
 
     participant: str
@@ -46,6 +47,7 @@ class Job:
     skipped: tuple[tuple[str, str], ...]
     settings: Settings
     version: str
+    covered: tuple[str, ...] = ()
 
     @property
     def subject(self) -> str:
