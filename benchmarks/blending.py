@@ -23,6 +23,8 @@ from bidsharmony.evaluation.fidelity import psnr
 from bidsharmony.interfaces.qc import rounded
 from bidsharmony.network.training import TESTING, load_individuals
 from bidsharmony.network.weights import Weights, load_weights
+from bidsharmony.numerics.gradients import B_CANONICAL
+from bidsharmony.numerics.intensity import FLUID_ADC
 from bidsharmony.physics.protocol import held_out_scanners
 
 SPOT_RADIUS = 4  # pixels of 1 mm
@@ -50,12 +52,17 @@ def wiped(images: np.ndarray, lesion: np.ndarray, brain: np.ndarray) -> np.ndarr
 
 
 def spotted(
-    images: np.ndarray, lesion: np.ndarray, brain: np.ndarray, rng: np.random.Generator
+    images: np.ndarray,
+    lesion: np.ndarray,
+    brain: np.ndarray,
+    truth: np.ndarray,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Put a bright spot into the trace of every slice without lesion; also (N, F, F) bool."""
+    """Put a bright spot into the tissue of every slice without lesion; also (N, F, F) bool."""
     out, spots = images.copy(), np.zeros(brain.shape, bool)
+    tissue = brain & (truth[1] > truth[0] * np.exp(-B_CANONICAL * FLUID_ADC))
     for n in np.flatnonzero(~lesion.any(axis=(1, 2))):
-        deep = np.argwhere(ndimage.binary_erosion(brain[n], iterations=3 * SPOT_RADIUS))
+        deep = np.argwhere(ndimage.binary_erosion(tissue[n], iterations=SPOT_RADIUS))
         if len(deep):
             far = np.hypot(
                 *(np.indices(brain[n].shape) - deep[rng.integers(len(deep))][:, None, None])
@@ -76,7 +83,7 @@ def check(weights: Weights, cohort: Cohort, seed: int) -> list[dict[str, Any]]:
         for s in range(scanners):
             slices, facts = cohort.images['bicubic'][h, s], cohort.facts[h][s]
             out, log_gain = passed(weights, slices, facts, brain)
-            invented, spots = spotted(out, lesion, brain, rng)
+            invented, spots = spotted(out, lesion, brain, truth, rng)
             for kind, images, place in (
                 ('truth', truth, lesion),
                 ('network', out, lesion),
