@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from bidsharmony.network.model import Output
 from bidsharmony.network.training import (
@@ -51,7 +52,7 @@ WEIGHTS = SimpleNamespace(
 def bench(benchmark_script):
     """Return the scripts of the benchmark."""
     return SimpleNamespace(
-        **{name: benchmark_script(name) for name in ('cohort', 'measures', 'quality')}
+        **{name: benchmark_script(name) for name in ('cohort', 'measures', 'quality', 'blending')}
     )
 
 
@@ -197,6 +198,36 @@ def test_repetition_sees_the_unit_that_a_network_does_not_restore(bench, heads, 
     for head, images in enumerate(travelling.truth):
         unit = robust_scale(images[:, 0], images[:, 1], travelling.brain[head])
         np.testing.assert_allclose(found[head], 1 - 1 / unit, atol=1e-3)
+
+
+def test_known_faults_stand_where_they_are_said_to(bench, travelling, rng):
+    """A lesion becomes its surroundings; a spot comes to slices without one, and into tissue."""
+    truth = travelling.truth[0].swapaxes(0, 1)
+    brain, lesion = travelling.brain[0], travelling.lesion[0] & travelling.brain[0]
+    smooth = bench.blending.wiped(truth, lesion, brain)
+    assert np.abs(smooth - truth)[:, ~lesion.any(axis=(1, 2))].max() == 0
+    for n in np.flatnonzero(lesion.any(axis=(1, 2))):
+        core = ndimage.binary_erosion(lesion[n], iterations=4)
+        assert smooth[1, n][core].std() < 0.2 * max(truth[1, n][core].std(), 0.05)
+    spotted, spots = bench.blending.spotted(truth, lesion, brain, truth, rng)
+    assert spots.any(axis=(1, 2)).tolist() == (~lesion.any(axis=(1, 2))).tolist()
+    assert (spotted[1] - truth[1])[spots].min() > 0
+    np.testing.assert_array_equal(spotted[0], truth[0])
+
+
+@pytest.mark.slow
+def test_the_forward_check_finds_known_faults_on_individuals_never_seen(bench, shared_data):
+    """And leaves the truth alone: docs/how.rst lists all individuals and scanners."""
+    heads = load_individuals(shared_data / 'anatomy', TESTING[:1])
+    protocols = held_out_scanners(np.random.default_rng(77))[:3]
+    cohort = bench.cohort.simulate(heads, protocols, 4, seed=77)
+    found = bench.blending.summarise(bench.blending.check(load_weights(), cohort, 77))
+    assert found['truth']['blended_fraction'] < 0.01
+    assert found['network']['blended_fraction'] < 0.02
+    assert found['wiped']['in_place'] > 0.8
+    assert found['invented']['in_place'] > 0.8
+    wiped = found['wiped']['psnr_trace']
+    assert wiped[1] > wiped[0] + 1
 
 
 @pytest.mark.slow
