@@ -117,7 +117,7 @@ def test_one_command_writes_figures_tables_and_numbers(bench, tmp_path, monkeypa
     assert 'Beyond 3 sigma' in printed
     assert '01' in printed
     written = {path.name for path in (tmp_path / 'figures').iterdir()}
-    assert written == {'sub-01.webp', 'consistency.csv', 'detail.csv'}
+    assert written == {'sub-01.webp', 'consistency.csv', 'detail.csv', 'blend.csv'}
 
 
 def test_figures_are_those_of_the_weights_that_ship(committed):
