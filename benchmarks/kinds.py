@@ -210,8 +210,9 @@ def write_dataset(one: Series, root: Path) -> dict[str, str]:
         words[f'sub-{label}'] = what
     pair = directionless(one)
     folder = root / 'sub-paired' / 'dwi'
-    pair.volumes([0]).write(folder / 'sub-paired_dwi')
-    pair.volumes([1]).write(folder / 'sub-paired_rec-TRACE_dwi', gradients=False)
+    # in one unit: as integers, each file would be scaled by itself
+    pair.volumes([0]).write(folder / 'sub-paired_dwi', dtype=np.float32)
+    pair.volumes([1]).write(folder / 'sub-paired_rec-TRACE_dwi', gradients=False, dtype=np.float32)
     words['sub-paired_rec-TRACE'] = 'b=0 and a trace image in two files'
     folder = root / 'sub-parts' / 'dwi'
     one.write(folder / 'sub-parts_part-mag_dwi')
@@ -293,6 +294,7 @@ def main() -> int:
         call('participant', raw, out, 'participant', *more)
         found = outcomes(out)
         page = ' '.join(path.stem for path in out.glob('sub-*.html'))
+        page += (out / 'logs' / 'failures.tsv').read_text(encoding='utf-8')
     lines = [list(HEAD), *(row(n, what, found.get(n), page) for n, what in words.items())]
     for line in lines:
         print('; '.join(line))

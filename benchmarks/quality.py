@@ -357,6 +357,7 @@ def ablation(setting: Setting, cohort: Cohort) -> dict[str, dict[str, Any]]:
         truth=cohort.truth[:, few],
         brain=cohort.brain[:, few],
         images={name: cohort.images[name][:, :, few] for name in ('bicubic', 'network')},
+        scans=[[scan[:, few] for scan in scans] for scans in cohort.scans],
     )
     whole = some.at(setting.resolution, setting.weights.fwhm_mm)
     out = {'whole network': {n: summary(v) for n, v in fidelity([whole], 'network').items()}}
