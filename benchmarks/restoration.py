@@ -38,6 +38,7 @@ from bidsharmony.physics.protocol import Protocol, held_out_scanners
 from bidsharmony.physics.scanner import blur
 from bidsharmony.physics.signal import CANONICAL_B_VALUE, CANONICAL_CONTRAST, nominal_table
 from bidsharmony.physics.t2w import t2w_head
+from bidsharmony.viz.canvas import GAP, ZOOM, brain_box, shared_window, tile
 from bidsharmony.viz.figure import (
     AFTER_ON_BLACK,
     BEFORE_ON_BLACK,
@@ -46,7 +47,6 @@ from bidsharmony.viz.figure import (
     save_png,
     styled,
 )
-from bidsharmony.viz.mosaic import GAP, ZOOM, brain_box, shared_window, tile
 
 CHANNELS = ('b0', 'trace')
 METHODS = ('linear', 'bicubic', 'lanczos', 'network')

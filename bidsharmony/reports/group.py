@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from bidsharmony.reports.page import LABEL, count, data_uri, number, render, write_atomic
+from bidsharmony.viz.canvas import CHANNELS
 from bidsharmony.viz.figure import save_png
 from bidsharmony.viz.glcm import glcm_by_scanner
-from bidsharmony.viz.mosaic import CHANNELS, scanner_mosaic
+from bidsharmony.viz.mosaic import scanner_mosaic
 from bidsharmony.viz.psd import psd_by_scanner
 
 MAX_DRAWN = 10  # scanners told apart by colour

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from bidsharmony.viz.canvas import (
+    CHANNELS,
+    FONT_SIZE,
+    GAP,
+    HEADER,
+    OUTLINE,
+    ZOOM,
+    brain_box,
+    mark_sides,
+    pick_slices,
+    pixel_figure,
+    tile,
+    window_of,
+)
 from bidsharmony.viz.figure import (
     AFTER_ON_BLACK,
     BEFORE_ON_BLACK,
     DPI,
     figure_text,
-    new_figure,
     styled,
-)
-from bidsharmony.viz.mosaic import (
-    CHANNELS,
-    FONT_SIZE,
-    GAP,
-    HEADER,
-    ZOOM,
-    brain_box,
-    pick_slices,
-    tile,
-    window_of,
 )
 
 REACH = 6.0
 """Residuals are drawn from -REACH to +REACH sigma."""
 
-OUTLINE = (1.0, 0.88, 0.2)  # of a lesion, red green blue
 _COLORS = 'RdBu_r'
 _ROWS = ('before', 'after', 'residual')
 
@@ -87,7 +89,7 @@ def residual_mosaic(
         for images in (old, new):
             grey = np.repeat(np.clip(box.crop(images[ixs]) / high, 0, 1)[..., None], 3, axis=-1)
             if outline is not None:
-                grey[_rim(box.crop(np.asarray(outline, bool)[ixs]))] = OUTLINE
+                grey[_rim(box.crop(np.asarray(outline, bool)[ixs]))] = to_rgb(OUTLINE)
             rows.append(grey)
         drawn = colormaps[_COLORS](0.5 + box.crop(left[ixs]) / (2 * REACH))[..., :3]
         rows.append(np.where(box.crop(mask[ixs])[..., None], drawn, 0))
@@ -107,12 +109,8 @@ def _draw(
     canvas: np.ndarray, slice_shape: tuple[int, int], windows: list[str], title: str
 ) -> Figure:
     """Lay an RGB canvas under a title, with the rows named on the left."""
-    height, width = canvas.shape[0] * ZOOM, canvas.shape[1] * ZOOM
-    total_height, total_width = height + HEADER, width + HEADER
-    figure = new_figure(total_width / DPI, total_height / DPI, facecolor='black')
-    figure.pixel_exact = True
-    axes = figure.add_axes((HEADER / total_width, 0, width / total_width, height / total_height))
-    axes.set_axis_off()
+    figure, axes = pixel_figure(canvas.shape, left=HEADER)
+    total_width, total_height = figure.get_size_inches() * DPI
     axes.imshow(canvas, interpolation='nearest', aspect='auto')
     step = (slice_shape[0] + GAP) * ZOOM
     colors = {'before': BEFORE_ON_BLACK, 'after': AFTER_ON_BLACK, 'residual': 'white'}
@@ -129,8 +127,5 @@ def _draw(
         (HEADER + 4) / total_width, 1 - HEADER / 2 / total_height, figure_text(title, 80),
         color='white', fontsize=FONT_SIZE, fontweight='bold', va='center',
     )  # fmt: skip
-    rows, columns = slice_shape
-    for x, letter, align in ((2, 'R', 'left'), (columns - 3, 'L', 'right')):
-        axes.text(x, rows / 2, letter, color='#ffe082', fontsize=FONT_SIZE * 0.7, ha=align,
-                  va='center')  # fmt: skip
+    mark_sides(axes, slice_shape)
     return figure

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from bidsharmony.viz.canvas import CHANNELS
 from bidsharmony.viz.figure import save_png
 from bidsharmony.viz.glcm import glcm_panel
 from bidsharmony.viz.mosaic import (
-    CHANNELS,
     before_after,
     before_after_channel,
     field_map,

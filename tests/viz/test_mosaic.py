@@ -6,22 +6,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bidsharmony.viz.figure import save_png
-from bidsharmony.viz.mosaic import (
+from bidsharmony.viz.canvas import (
     GAP,
     HEADER,
     ZOOM,
-    before_after,
-    before_after_channel,
     brain_box,
-    field_map,
-    lesion_pair,
-    mosaic,
     pick_slices,
-    scanner_mosaic,
     shared_window,
     tile,
     window_of,
+)
+from bidsharmony.viz.figure import save_png
+from bidsharmony.viz.mosaic import (
+    before_after,
+    before_after_channel,
+    field_map,
+    lesion_pair,
+    mosaic,
+    scanner_mosaic,
 )
 
 

@@ -4,11 +4,12 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from PIL import Image
 
+from bidsharmony.viz.canvas import GAP, HEADER, OUTLINE, ZOOM
 from bidsharmony.viz.figure import save_png
-from bidsharmony.viz.mosaic import GAP, HEADER, ZOOM
-from bidsharmony.viz.residual import OUTLINE, REACH, residual_mosaic
+from bidsharmony.viz.residual import REACH, residual_mosaic
 
 SIDE = 60
 
@@ -69,7 +70,7 @@ def test_outline_runs_around_what_it_marks(slices):
     outline = np.zeros((3, SIDE, SIDE), bool)
     outline[2, 20:30, 20:30] = True
     picture = drawn(*slices, outline=outline)
-    rim = (np.array(OUTLINE) * 255).astype(int)
+    rim = (np.array(to_rgb(OUTLINE)) * 255).astype(int)
     for row in (0, 1, 3, 4):
         np.testing.assert_allclose(pixel(picture, row, 2, 19, 25), rim, atol=1)
         assert np.ptp(pixel(picture, row, 2, 25, 25)) == 0
