@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bidsharmony.network.inference import SHOWS_BRAIN, hold_to_scan, unit_excess
+from bidsharmony.network.inference import SHOWS_BRAIN, unit_excess
 from bidsharmony.network.model import encode_metadata
+from bidsharmony.network.scan import hold_to_scan, smooth_gain
 from bidsharmony.network.weights import Weights
 from bidsharmony.numerics.grids import resample_to_shape
 from bidsharmony.numerics.intensity import robust_scale
@@ -248,6 +249,7 @@ def held(
     images, blend, _ = hold_to_scan(
         out,
         log_gain,
+        smooth_gain(log_gain, 0, weights),
         slices.swapaxes(0, 1),
         scan,
         resample_to_shape(masks.astype(np.float32), scan.shape[1:]) >= 0.5,

@@ -13,12 +13,11 @@ from scipy import ndimage
 from torch.nn import functional
 
 from bidsharmony.network.model import STRIDE, encode_metadata
+from bidsharmony.network.scan import hold_to_scan, smooth_gain
 from bidsharmony.network.weights import Weights, load_weights
-from bidsharmony.numerics.forward import blend_weight
 from bidsharmony.numerics.grids import inplane_grid, resample_to_shape
-from bidsharmony.numerics.intensity import noise_sigma, robust_scale
+from bidsharmony.numerics.intensity import robust_scale
 from bidsharmony.numerics.marks import measured_marks
-from bidsharmony.numerics.resolution import effective_fwhm
 from bidsharmony.numerics.slices import FWHM_PER_SD, through_plane, throughplane_kernel
 
 #: What the canonical images are, in sidecar keys (s, T, s/mm2).
@@ -28,7 +27,6 @@ CANONICAL = {
     'MagneticFieldStrength': 3.0,
     'BValue': 1000.0,
 }
-GAIN_FWHM = 4.0  # mm: of the contrast that the gain was trained on (physics.pairs)
 TOUCHING = 1.05  # slices are at most this many times as thick as they are far apart
 SHOWS_BRAIN = 0.25  # of the largest slice's brain: slices that noise and sharpness are read from
 _SLICES_AT_ONCE = 4
@@ -181,13 +179,14 @@ def harmonize_summary(
         excess = unit_excess(network, out, resample_to_shape(inside, shape) > 0.5)
         out, error = out / np.float32(excess), error / np.float32(excess)
         log_gain = log_gain - np.float32(np.log(excess))
-    smoothed = _smooth(log_gain, ras_axis, network)
+    smoothed = smooth_gain(log_gain, ras_axis, network)
     resolution: list[float | None] = [None] * 3
     blend = np.zeros(shape, np.float32)
     if inside is not None:
         held, blend, resolution = hold_to_scan(
             out,
             log_gain,
+            smoothed,
             fine,
             thick,
             inside,
@@ -294,95 +293,6 @@ def _marks(slices: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
     return {key: float(np.median([m[key] for m in found])) for key in (found[0] if found else ())}
 
 
-def hold_to_scan(
-    out: np.ndarray,
-    log_gain: np.ndarray,
-    fine: np.ndarray,
-    scan: Sequence[np.ndarray],
-    mask: np.ndarray,
-    *,
-    axis: int,
-    affine: np.ndarray,
-    network: Weights,
-    zero_filling: int,
-) -> tuple[np.ndarray, np.ndarray, list[float | None]]:
-    """Bring the output back to the scan, and blend it towards the scan where that does not return.
-
-    Parameters
-    ----------
-    out, log_gain : (2, I', J', K'), (I', J', K') float32
-        What the network makes of the scan, in the canonical unit.
-    fine : (2, I', J', K') float32
-        The scan on the same grid.
-    scan : two (I, J, K) float32
-        On its own, in the unit that the gain starts from, seen through the canonical slice
-        profile: b=0 and trace.
-    mask : (I, J, K) bool
-        The brain.
-    axis : int
-        The slice axis.
-    affine : (4, 4) float
-        Of the scan.
-    network : Weights
-    zero_filling : int
-        Reconstructed pixels for each acquired one, in plane.
-
-    Returns
-    -------
-    images : (2, I', J', K') float32
-    blend : (I', J', K') float32
-        Weight of `fine` times the gain in them.
-    resolution : list of three float or None
-        What the scan resolves in plane (mm); None along the slice axis and where noise hides it.
-    """
-    inplane = [ix for ix in range(3) if ix != axis]
-    zooms = [float(np.linalg.norm(affine[:3, ix])) for ix in inplane]
-    reference = out[0] / np.exp(log_gain)
-    resolution = _resolution(scan[0], reference, mask, axis, zooms, network, zero_filling)
-    widths = [
-        resolution[ix] or zero_filling * zoom for ix, zoom in zip(inplane, zooms, strict=True)
-    ]
-    smoothed = _smooth(log_gain, axis, network)
-    weight = blend_weight(
-        *(np.moveaxis(images, axis - 3, -3) for images in (out, smoothed, np.stack(scan), mask)),
-        zooms=zooms,
-        fwhm=[float(np.sqrt(max(width**2 - network.fwhm_mm**2, 0))) for width in widths],
-    )
-    blend = np.ascontiguousarray(np.moveaxis(weight, 0, axis))
-    return out + blend * (fine * np.exp(smoothed) - out), blend, resolution
-
-
-def _resolution(
-    b0: np.ndarray,
-    reference: np.ndarray,
-    mask: np.ndarray,
-    axis: int,
-    zooms: Sequence[float],
-    network: Weights,
-    zero_filling: int,
-) -> list[float | None]:
-    """Measure what a scan resolves in plane, mm by axis; None along the slice axis.
-
-    The canonical b=0 over the gain is the same brain in the scanner's contrast, at a resolution
-    that is known.
-    """
-    inplane = [ix for ix in range(3) if ix != axis]
-    fine = resample_to_shape(mask.astype(np.float32), reference.shape) >= 0.5
-    # zero-filling squeezes the noise into the acquired band
-    sigma = zero_filling * noise_sigma(b0, mask, axis, zero_filling)
-    measured = effective_fwhm(
-        *(np.moveaxis(i, axis, 0) for i in (b0, reference, mask, fine)),
-        lengths_mm=[b0.shape[ix] * zoom for ix, zoom in zip(inplane, zooms, strict=True)],
-        reference_fwhm_mm=network.fwhm_mm,
-        sigma=sigma,
-    )
-    found: list[float | None] = [None] * 3
-    for ix, zoom, width in zip(inplane, zooms, measured, strict=True):
-        # within a k-space that is cut off and not filtered, spectra do not fall at all
-        found[ix] = None if width is None else max(width, zero_filling * zoom)
-    return found
-
-
 def _blur(
     image: np.ndarray, axis: int, pixels: np.ndarray, network: Weights, fwhm_mm: float
 ) -> np.ndarray:
@@ -392,13 +302,6 @@ def _blur(
     sigma = np.sqrt(fwhm_mm**2 - network.fwhm_mm**2) / FWHM_PER_SD / pixels
     sigma[axis] = 0
     return ndimage.gaussian_filter(image, sigma, mode='nearest')
-
-
-def _smooth(log_gain: np.ndarray, axis: int, network: Weights) -> np.ndarray:
-    """Blur the logarithm of the gain in plane to the width it was trained at: no noise passes."""
-    sigma = [GAIN_FWHM / FWHM_PER_SD / network.spacing_mm] * 3
-    sigma[axis] = 0
-    return ndimage.gaussian_filter(log_gain, sigma, mode='nearest')
 
 
 @torch.inference_mode()

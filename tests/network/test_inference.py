@@ -11,10 +11,10 @@ from bidsharmony.interfaces.sidecars import canonical_sidecar, public_sidecar
 from bidsharmony.network.inference import (
     CANONICAL,
     harmonize_summary,
-    hold_to_scan,
     slice_thickness,
 )
 from bidsharmony.network.model import Harmonizer, band_limit
+from bidsharmony.network.scan import hold_to_scan, smooth_gain
 from bidsharmony.network.weights import load_weights, save_weights
 from bidsharmony.numerics.intensity import robust_scale
 from bidsharmony.numerics.marks import MARKS, POWER_MARKS, measured_marks
@@ -387,10 +387,11 @@ def test_where_the_scan_overrules_images_are_the_scan_times_the_gain(rng, identi
     mask = np.repeat(inside[None], 5, axis=0)
     zooms = np.insert([2.0, 2.0], axis, 5.0)
     turned = [np.moveaxis(i, -3, axis - 3) for i in (out, log_gain, fine, scan, mask)]
+    network = load_weights(identity)
+    turned.insert(2, smooth_gain(turned[1], axis, network))
     images, blend, _ = hold_to_scan(
-        *turned, axis=axis, affine=np.diag([*zooms, 1.0]), network=load_weights(identity),
-        zero_filling=1,
-    )  # fmt: skip
+        *turned, axis=axis, affine=np.diag([*zooms, 1.0]), network=network, zero_filling=1
+    )
     images, blend = (np.moveaxis(i, axis - 3, -3) for i in (images, blend))
     lesion = (slice(None), 2, slice(42, 50), slice(42, 50))
     np.testing.assert_allclose(images[lesion], 1.5 * fine[lesion], rtol=1e-6)
