@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bidsharmony.bids.images import check_name, list_images
 from bidsharmony.bids.lesions import LesionMasks
 from bidsharmony.bids.names import (
-    LABEL,
-    NIFTI,
     Name,
     output_stem,
-    parse_name,
-    same_label,
     why_not_selected,
 )
+from bidsharmony.bids.pairing import Pairing, acquisition, is_trace
 from bidsharmony.bids.records import (
-    B0Source,
     BIDSError,
     Collection,
     Covered,
@@ -33,7 +29,6 @@ from bidsharmony.bids.records import (
 from bidsharmony.bids.scanner import scanner_identity
 from bidsharmony.bids.sidecar import (
     DESCRIPTION,
-    LARGEST_JSON,
     Inheritance,
     read_json,
     why_unusable,
@@ -55,19 +50,6 @@ NO_RUNS = {
 """Suffixes that live in ``dwi/`` and are no runs."""
 
 ONLY_B0 = 'it holds b=0 and no diffusion weighting; it serves a trace image at most'
-
-NOT_INDEXED = re.compile(r'^/(?!(dwi|ses-[^/]+|ses-[^/]+/dwi)(/[^/]*)?$)|[^\x20-\x7e]')
-"""Paths inside a participant's folder that pybids need not see: those that cannot hold a run
-(a link to a parent folder would be followed round and round), and names that its database
-cannot hold."""
-
-FILES_ONLY = {
-    'name': 'files',
-    'entities': [{'name': 'extension', 'pattern': r'[^./\\](\.[^/\\]+)$'}],
-}
-"""What pybids reads off a path. Its own 28 entities cost it a tenth of a second for each
-participant, and it reads them off the whole path: below a folder ``sub-9/anat`` every file is an
-anatomy of participant 9. Names are parsed by ``names.parse_name``."""
 
 LONGEST_LIST = 20
 """Labels shown in an error message."""
@@ -174,6 +156,11 @@ class Search:
     refused: list[Refused] = field(default_factory=list)
     seen: dict[str, set[str]] = field(default_factory=lambda: {'session': set(), 'run': set()})
 
+    @property
+    def pairing(self) -> Pairing:
+        """Give what tells gradients and lenders of a b=0."""
+        return Pairing(self.root, self.inheritance, self.b0_threshold)
+
     def find(self, participant_label: Iterable[str] = ()) -> Collection:
         """Sort the images of these participants, or of all.
 
@@ -202,7 +189,7 @@ class Search:
     def participant(self, folder: Path) -> None:
         """Sort the images of one participant."""
         try:
-            images = _images(folder)
+            images = list_images(folder)
         except OSError as error:
             self.refused.append(Refused(folder / 'dwi', f'{error.strerror}. Check its rights'))
             return
@@ -210,13 +197,13 @@ class Search:
         first, traces = len(self.runs), []
         for image in images:
             try:
-                name = _check_name(image)
+                name = check_name(image)
                 if reason := self.no_run(name):
                     self.skipped.append(Skipped(image, reason))
                     continue
                 if stems[image.name.split('.')[0]] > 1:
                     raise BIDSError('it is there both as .nii and as .nii.gz. Keep one')
-                if _is_trace(name):
+                if is_trace(name):
                     traces.append((image, name))
                     continue
                 run = self.run(image, name)
@@ -281,7 +268,7 @@ class Search:
             raise BIDSError(f'it {reason}')
         bval = self.inheritance.nearest(image, name, '.bval')
         bvec = self.inheritance.nearest(image, name, '.bvec')
-        if bval is not None and self._holds_only_b0(bval):
+        if bval is not None and self.pairing.holds_only_b0(bval):
             self.skipped.append(Skipped(image, ONLY_B0))
             return None
         missing = [ext for ext, path in (('.bval', bval), ('.bvec', bvec)) if path is None]
@@ -310,15 +297,15 @@ class Search:
     ) -> DwiRun | None:
         """Complete a trace image with its gradients or with its b=0; None if it is skipped."""
         for run in runs:
-            if _acquisition(run.entities) == _acquisition(name.entities):
+            if acquisition(run.entities) == acquisition(name.entities):
                 reason = f'a trace image; {run.image.name} of the same acquisition covers it'
                 self.skipped.append(Covered(image, reason))
                 return None
-        if any(self._gradients(image, name, end, images) for end in ('.bval', '.bvec')):
+        if any(self.pairing.gradients(image, name, end, images) for end in ('.bval', '.bvec')):
             return self.run(image, name)
         if reason := why_unusable(image, self.root):
             raise BIDSError(f'it {reason}')
-        if sources := self._b0_sources(name, images):
+        if sources := self.pairing.b0_sources(name, images):
             return self.described(image, name, bval=None, bvec=None, b0_sources=sources)
         reason = (
             'a trace image without gradient table, and its session has no b=0 to pair it with '
@@ -326,64 +313,6 @@ class Search:
         )
         self.skipped.append(Skipped(image, reason))
         return None
-
-    def _gradients(self, image: Path, name: Name, ending: str, images: list[Path]) -> Path | None:
-        """Give the gradient file that holds for an image, or None.
-
-        By inheritance ``sub-01_dwi.bval`` applies to ``sub-01_rec-TRACE_dwi.nii.gz`` too. But it
-        is that of ``sub-01_dwi.nii.gz``, where there is one, and not of its trace image.
-        """
-        path = self.inheritance.nearest(image, name, ending)
-        if path is None or not _is_trace(name):
-            return path
-        others = {other.name.split('.')[0] for other in images} - {image.name.split('.')[0]}
-        return None if path.name.split('.')[0] in others else path
-
-    def _b0_sources(self, trace: Name, images: list[Path]) -> tuple[B0Source, ...]:
-        """List what may hold the b=0 of a trace image; the most similar name comes first.
-
-        Whether an image was selected does not matter here, and what is wrong with one is said
-        where it is a run itself.
-        """
-        found = []
-        for image in images:
-            try:
-                name = _check_name(image)
-                if (
-                    name.suffix != 'dwi'
-                    or name.entities.get('session') != trace.entities.get('session')
-                    or name.entities.get('part', 'mag') != 'mag'
-                    or name.entities.get('desc') == 'harmonized'
-                    or why_unusable(image, self.root)
-                ):
-                    continue
-                bval = self._gradients(image, name, '.bval', images)
-                if bval is None:
-                    continue
-                sidecar, files = self.inheritance.merged(image, name)
-            except BIDSError as error:
-                LOGGER.debug('%s: no source of a b=0: %s.', relative_path(image), error)
-                continue
-            differing = [
-                not same_label(key, name.entities.get(key, ''), trace.entities.get(key, ''))
-                for key in ('acquisition', 'run', 'direction')
-            ]
-            rank = (*differing, not self._holds_only_b0(bval), relative_path(image))
-            found.append((rank, B0Source(image, bval, sidecar, files)))
-        return tuple(source for _, source in sorted(found, key=lambda pair: pair[0]))
-
-    def _holds_only_b0(self, bval: Path) -> bool:
-        """Tell the b-values of a b=0 image; a file that cannot be read is judged with its run."""
-        # --help goes through this module, and does without numpy
-        from bidsharmony.numerics.gradients import GradientError, are_all_b0, parse_bvals
-
-        try:
-            if bval.stat().st_size > LARGEST_JSON:
-                return False
-            bvals = parse_bvals(bval.read_text(encoding='utf-8-sig'))
-        except (OSError, UnicodeDecodeError, GradientError):
-            return False
-        return are_all_b0(bvals, b0_threshold=self.b0_threshold)
 
     def lesion_masks(self) -> LesionMasks:
         """Say where the masks of lesions are looked for."""
@@ -394,72 +323,3 @@ class Search:
         masks = self.lesion_masks()
         parts = ([masks.attach(run) for run in self.runs], self.skipped, self.refused)
         return Collection(*(tuple(sorted(part, key=lambda item: item.relative)) for part in parts))
-
-
-def _is_trace(name: Name) -> bool:
-    return name.suffix == 'trace' or 'trace' in name.entities.get('reconstruction', '').lower()
-
-
-def _acquisition(entities: Mapping[str, str]) -> dict[str, str]:
-    """Give what names an acquisition, however it was reconstructed or preprocessed."""
-    return {k: label for k, label in entities.items() if k not in ('reconstruction', 'desc')}
-
-
-def _check_name(image: Path) -> Name:
-    """Parse an image's name and hold it against the folders it lies in.
-
-    Raises
-    ------
-    BIDSError
-        with cause and remedy
-    """
-    folders = Path(relative_path(image)).parts[:-1]
-    for folder in folders[:-1]:
-        label = folder.partition('-')[2]
-        if not LABEL.fullmatch(label):
-            raise BIDSError(
-                f'the folder {folder!r} has a label with other than letters and digits. Rename it'
-            )
-    if image.name.lower().endswith(NIFTI) and not image.name.endswith(NIFTI):
-        raise BIDSError('its extension is in capitals. Rename it to .nii or .nii.gz')
-    name = parse_name(image.name)
-    if name.extension not in NIFTI:
-        raise BIDSError(f'{name.extension!r} is no image extension. Rename it to .nii.gz')
-    expected = [f'sub-{name.entities.get("subject", "")}']
-    if 'session' in name.entities:
-        expected.append(f'ses-{name.entities["session"]}')
-    if [*expected, 'dwi'] != list(folders):
-        raise BIDSError(
-            f'its name belongs in {"/".join(expected)}/dwi, not in {"/".join(folders)}. '
-            'Rename or move it'
-        )
-    return name
-
-
-def _images(folder: Path) -> list[Path]:
-    """List a participant's images: those pybids knows, then those it leaves out unsaid."""
-    from bids.layout import BIDSLayout, BIDSLayoutIndexer
-
-    layout = BIDSLayout(
-        folder,
-        validate=False,
-        config=FILES_ONLY,
-        indexer=BIDSLayoutIndexer(
-            validate=False,
-            index_metadata=False,
-            ignore=[NOT_INDEXED],
-            # a file of this name inside the dataset could re-define the entities
-            config_filename='no_layout_config',
-        ),
-    )
-    known = {Path(path) for path in layout.get(extension=list(NIFTI), return_type='filename')}
-    # else each participant's database stays in memory to the end
-    layout.session.close()
-    layout.connection_manager.engine.dispose()
-    nearby = {
-        path
-        for pattern in ('dwi/*', 'ses-*/dwi/*')
-        for path in folder.glob(pattern)
-        if path.name.lower().endswith(NIFTI)
-    }
-    return sorted(path for path in known | nearby if path.parent.name == 'dwi')
