@@ -8,7 +8,6 @@ is not there; so is the truth itself, which the check should leave alone.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from cohort import Cohort, held, passed, simulate
+from csv_tables import write_table
 from scipy import ndimage
 
 from bidsharmony.evaluation.fidelity import psnr
@@ -184,8 +184,7 @@ def main() -> int:
     }
     options.out.write_text(json.dumps(rounded(document, 4), indent=1) + '\n')
     if options.table:
-        with options.table.open('w', newline='') as file:
-            csv.writer(file, lineterminator='\n').writerows(lines)
+        write_table(options.table, lines)
     return 0
 
 

@@ -14,7 +14,6 @@ With --anatomy, the simulator's truth goes through the same check: that control 
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 import json
 import re
@@ -25,6 +24,7 @@ from typing import Any
 
 import nibabel as nb
 import numpy as np
+from csv_tables import write_table
 from PIL import Image
 from scipy import ndimage
 
@@ -567,8 +567,7 @@ def main() -> int:
     options.out.write_text(json.dumps(rounded(document, 4), indent=1) + '\n')
     if options.figures:
         for name, lines in tables.items():
-            with (options.figures / f'{name}.csv').open('w', newline='') as file:
-                csv.writer(file, lineterminator='\n').writerows(lines)
+            write_table(options.figures / f'{name}.csv', lines)
     return 0
 
 

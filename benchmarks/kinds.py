@@ -10,7 +10,6 @@ sessions, and as what is no run at all; the command that users call is run on al
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from typing import Any
 
 import nibabel as nb
 import numpy as np
+from csv_tables import write_table
 from nibabel.orientations import (
     apply_orientation,
     axcodes2ornt,
@@ -242,11 +242,24 @@ def outcomes(out: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def row(name: str, what: str, document: dict[str, Any] | None, page: str) -> list[str]:
+def passed_over(out: Path, names: list[str]) -> dict[str, str]:
+    """Say of each name without outputs whether its page calls it skipped, or the log refused."""
+    pages = ' '.join(path.read_text(encoding='utf-8') for path in out.glob('sub-*.html'))
+    failures = (out / 'logs' / 'failures.tsv').read_text(encoding='utf-8')
+    return {
+        name: said
+        for said, text in (('skipped', pages), ('refused', failures))
+        for name in names
+        if f'{name}_dwi.nii.gz' in text
+    }
+
+
+def row(
+    name: str, what: str, document: dict[str, Any] | None, said_of: dict[str, str]
+) -> list[str]:
     """List what became of one kind."""
     if document is None:
-        said = 'skipped' if 'part-phase' in name else 'refused'
-        return [what, said if name.split('_')[0] in page else 'not there', *['n/a'] * 6]
+        return [what, said_of.get(name, 'not there'), *['n/a'] * 6]
     flagged = any('no brain' in text for text in document['warnings'])
     said = 'flagged: no brain' if flagged else 'done'
     if document['guarantee'] is None:
@@ -293,14 +306,12 @@ def main() -> int:
         more = ['--weights', options.weights] if options.weights else []
         call('participant', raw, out, 'participant', *more)
         found = outcomes(out)
-        page = ' '.join(path.stem for path in out.glob('sub-*.html'))
-        page += (out / 'logs' / 'failures.tsv').read_text(encoding='utf-8')
-    lines = [list(HEAD), *(row(n, what, found.get(n), page) for n, what in words.items())]
+        said_of = passed_over(out, [name for name in words if name not in found])
+    lines = [list(HEAD), *(row(n, what, found.get(n), said_of) for n, what in words.items())]
     for line in lines:
         print('; '.join(line))
     if options.table:
-        with options.table.open('w', newline='') as file:
-            csv.writer(file, lineterminator='\n').writerows(lines)
+        write_table(options.table, lines)
     if options.out:
         kept = {
             name: {

@@ -14,7 +14,6 @@ are of real scans, and have no known truth.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import tempfile
 from itertools import combinations
@@ -23,6 +22,7 @@ from typing import Any
 
 import nibabel as nb
 import numpy as np
+from csv_tables import write_table
 from scipy import ndimage
 from series import call
 
@@ -224,9 +224,7 @@ def main() -> None:
         for line in lines:
             print('; '.join(line))
         if options.tables:
-            options.tables.mkdir(parents=True, exist_ok=True)
-            with (options.tables / f'{name}.csv').open('w', newline='') as file:
-                csv.writer(file, lineterminator='\n').writerows(lines)
+            write_table(options.tables / f'{name}.csv', lines)
     if options.out:
         options.out.write_text(json.dumps({'real': found}, indent=1) + '\n')
 

@@ -12,7 +12,6 @@ documentation: the guarantee and the noise on the own grid, and what the shared 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import subprocess
 import sys
@@ -20,6 +19,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from csv_tables import write_table
 
 VOXEL_MM = 2.5
 GRIDS = {'native': 'native', 'operator': f'{VOXEL_MM:g}'}
@@ -162,9 +163,7 @@ def main() -> int:
         for line in lines:
             print('; '.join(line))
         if options.tables:
-            options.tables.mkdir(parents=True, exist_ok=True)
-            with (options.tables / f'{table}.csv').open('w', newline='') as file:
-                csv.writer(file, lineterminator='\n').writerows(lines)
+            write_table(options.tables / f'{table}.csv', lines)
     kept = {
         grid: {
             f'{name}{label}': {part: document[part] for part in ('guarantee', 'series')}

@@ -48,7 +48,8 @@ SNR_LIMIT = 8.0
 """The noisiest scans of the training had this SNR at b=0 (physics.protocol.draw_protocol)."""
 
 BLENDED_LIMIT = 0.1
-"""Canonical images of nine real runs and a case of stroke took at most 3 % from the scan."""
+"""Canonical images of nine real runs and a case of stroke took at most 2 % from the scan
+(docs/_static/fidelity/blend.csv)."""
 
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 

@@ -36,9 +36,9 @@ SMALLEST_SIGMA = 0.002
 """Share of that signal which is nobody's concern."""
 
 PURE_FLUID_ADC = 1.8e-3
-"""Fluid alone has a higher diffusivity, up to 3e-3, and oedema a lower one (mm2/s). In the
-ventricles of ten real scans the medians lie between 2.0e-3 and 2.8e-3, least at b=2000, whose
-signal there is noise."""
+"""Fluid alone has a higher diffusivity (mm2/s): free water 3e-3, and less where a b-value of 2000
+leaves noise. Oedema, whose tissue is still there, has a lower one: the simulator's has at most
+1.9 times that of tissue (physics.lesions)."""
 
 STEEPNESS = 8
 """Classes of the brain by the steepness of the image, each of which has a sigma of its own: a
