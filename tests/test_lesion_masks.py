@@ -51,7 +51,7 @@ def test_masks_are_found_used_and_watched(tmp_path):
     assert row()['lesion_volume'] == f'{18 * 0.64:.6g}'
     assert float(row()['lesion_trace_cnr_after']) == found['contrast_to_noise']['trace']['after']
     sidecar = json.loads((folder / 'sub-01_desc-harmonized_trace.json').read_text())
-    assert sidecar['Sources'][-1] == f'bids:raw:{MASK}'
+    assert f'bids:raw:{MASK}' not in sidecar['Sources']  # no image is made of it
     assert '<h3>Lesions</h3>' in (out / 'sub-01.html').read_text()
     picture = out / 'sub-01' / 'figures' / 'sub-01_desc-lesion_dwi.png'
     assert picture.is_file()

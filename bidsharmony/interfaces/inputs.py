@@ -97,7 +97,8 @@ class CheckedRun:
             gradients = (self.run.bval, self.run.bvec)
         else:
             gradients = (self.partner.image, self.partner.bval)
-        files = (self.run.image, *gradients, self.brain_mask, *self.lesion_masks)
+        # not lesion masks: no image is made of them
+        files = (self.run.image, *gradients, self.brain_mask)
         return tuple(path for path in files if path is not None)
 
 
