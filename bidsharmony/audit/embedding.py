@@ -73,7 +73,9 @@ def balanced_positions(labels: np.ndarray, most: int) -> np.ndarray:
     by_label = [np.flatnonzero(labels == one) for one in np.unique(labels)]
     each = max(most // max(len(by_label), 1), 1)
     chosen = [
-        positions[np.rint(np.linspace(0, len(positions) - 1, min(each, len(positions)))).astype(int)]
+        positions[
+            np.rint(np.linspace(0, len(positions) - 1, min(each, len(positions)))).astype(int)
+        ]
         for positions in by_label
     ]
     return np.sort(np.concatenate(chosen))

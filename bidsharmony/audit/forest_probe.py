@@ -10,7 +10,13 @@ import numpy as np
 
 from bidsharmony.audit.sample import Sample
 from bidsharmony.audit.scores import Probe
-from bidsharmony.evaluation.forest import TREES, cross_guesses, eight_bits, gray_window, probe_features
+from bidsharmony.evaluation.forest import (
+    TREES,
+    cross_guesses,
+    eight_bits,
+    gray_window,
+    probe_features,
+)
 from bidsharmony.numerics.grids import AUDIT_PIXEL
 
 MOST_FOLDS = 10

@@ -143,7 +143,8 @@ class Sampler:
         sample : Sample
             Scanners with most runs first; without those of fewer than `MIN_SUBJECTS` subjects.
         unused : list of Unused
-            Runs that were chosen and whose slices could not be read.
+            Runs that were chosen and whose slices could not be read, and scanners that have too
+            few others.
         """
         found = {
             label: one
@@ -162,11 +163,19 @@ class Sampler:
         before, after = (np.empty((size, 2, *_SHAPE), np.float16) for _ in range(2))
         mask = np.empty((size, *_SHAPE), bool)
         rows: list[tuple[int, str, str]] = []
-        for position, label in enumerate(labels):
+        kept: list[str] = []
+        for label in labels:
+            n = len(rows)
             for subject, name, slices in _readable(found[label], n_runs, per_run, unused):
                 here = slice(len(rows), len(rows) + len(slices[2]))
                 before[here], after[here], mask[here] = slices
-                rows += [(position, subject, name)] * len(slices[2])
+                rows += [(len(kept), subject, name)] * len(slices[2])
+            if len({subject for _, subject, _ in rows[n:]}) >= MIN_SUBJECTS:
+                kept.append(label)
+            else:
+                del rows[n:]
+                reason = f'fewer than {MIN_SUBJECTS} subjects whose audit slices can be read'
+                unused.append(Unused(label, reason))
         n = len(rows)
         subjects = sorted({subject for _, subject, _ in rows})
         runs = list(dict.fromkeys((position, name) for position, _, name in rows))
@@ -177,7 +186,7 @@ class Sampler:
             scanners=np.array([position for position, *_ in rows], int),
             subjects=np.array([subjects.index(subject) for _, subject, _ in rows], int),
             runs=np.array([runs.index((position, name)) for position, _, name in rows], int),
-            scanner_labels=tuple(labels),
+            scanner_labels=tuple(kept),
             subject_labels=tuple(subjects),
             run_labels=tuple(name for _, name in runs),
         )

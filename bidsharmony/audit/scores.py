@@ -103,8 +103,8 @@ def compared(before: Guesses, after: Guesses, *, seed: int = 0) -> dict[str, flo
     Returns
     -------
     dict
-        ``mcnemar_p``, exact and by slice, as in the paper; ``permutation_p``, by subject: slices of
-        one head are alike.
+        ``mcnemar_p``, exact and by slice, as in the paper; ``permutation_p``, by
+        subject: slices of one head are alike.
 
     Raises
     ------
@@ -124,9 +124,7 @@ def compared(before: Guesses, after: Guesses, *, seed: int = 0) -> dict[str, flo
     right_before, counts = _by_subject(before)
     right_after, _ = _by_subject(after)
     return {
-        'mcnemar_p': mcnemar_p(
-            before.guessed == before.scanners, after.guessed == after.scanners
-        ),
+        'mcnemar_p': mcnemar_p(before.guessed == before.scanners, after.guessed == after.scanners),
         'permutation_p': sign_flip_p((right_after - right_before) / counts, seed),
     }
 

@@ -1,4 +1,4 @@
-"""Read what a dataset says of its participants: tables with a row for each, or for each session."""
+"""Read what a dataset says of its participants: tables with a row each, or one a session."""
 
 from __future__ import annotations
 
