@@ -8,7 +8,7 @@ import numpy as np
 from cohort import CHANNELS, Cohort
 
 from bidsharmony.evaluation import forest, lesions
-from bidsharmony.evaluation.batch import bootstrap_interval, scanner_eta_squared
+from bidsharmony.evaluation.batch import scanner_eta_squared
 from bidsharmony.evaluation.fidelity import affine_fit, psnr, ssim
 from bidsharmony.evaluation.forest import (
     PSD_BINS,
@@ -18,6 +18,7 @@ from bidsharmony.evaluation.forest import (
     guess_scanners,
 )
 from bidsharmony.numerics.spectrum import run_psd
+from bidsharmony.numerics.statistics import bootstrap_interval
 from bidsharmony.numerics.texture import glcm_features
 from bidsharmony.physics.pairs import GRID_SPACING
 

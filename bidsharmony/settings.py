@@ -20,6 +20,8 @@ ANALYSIS_LEVELS = ('participant', 'group')
 
 DENOISERS = ('mppca', 'none')
 
+AUDITS = ('quick', 'standard', 'full', 'none')
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -60,6 +62,13 @@ class Settings:
         coarser in-plane FWHM of the canonical images (mm); None keeps that of the weights
     weights : Path or None
         network weights instead of the shipped ones
+    audit : {'quick', 'standard', 'full', 'none'}
+        how much the group level measures of what is left of the scanner
+    scanner_from : (Path, str) or None
+        table and column that hold the scanner of each participant or session; None takes it from
+        the sidecars
+    scanner_software : bool
+        whether the software version is part of a scanner's name at the group level
     dry_run : bool
         list what would run and stop
     verbose_count : int
@@ -92,5 +101,8 @@ class Settings:
     strength: float = 1.0
     canonical_resolution: float | None = None
     weights: Path | None = None
+    audit: str = 'standard'
+    scanner_from: tuple[Path, str] | None = None
+    scanner_software: bool = False
     dry_run: bool = False
     verbose_count: int = 0

@@ -126,6 +126,7 @@ def qc(
             'manufacturer': maker,
             'model': model,
             'field_strength': field,
+            'software': 'syngo MR E11' if maker == 'Siemens' else None,
         },
         'input': {
             'image': f'bids:raw:sub-{subject}/dwi/{stem}_dwi.nii.gz',

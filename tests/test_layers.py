@@ -19,6 +19,7 @@ FLOORS = {
     'workflows': 5,
     'interfaces': 4,
     'api': 4,
+    'audit': 4,
     'network': 3,
     'physics': 2,
     'evaluation': 2,
@@ -44,7 +45,7 @@ LIBRARIES = {
     'matplotlib': {'viz'},
     'nipype': {'interfaces', 'workflows', 'supervise'},
     'niworkflows': {'interfaces', 'workflows'},
-    'torch': {'network', 'interfaces', 'cli'},
+    'torch': {'audit', 'cli', 'interfaces', 'network'},
 }
 # what `--help` and the file-finding modules do without
 HEAVY = {

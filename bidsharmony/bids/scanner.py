@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 MAKERS = {
@@ -45,7 +45,8 @@ LONGEST_NAME = 64
 class Scanner:
     """Name a scanner by maker, model and field strength (T), spelling normalised.
 
-    What the sidecar does not say is ``''`` (maker, model) or None (field strength).
+    What the sidecar does not say is ``''`` (maker, model, software) or None (field strength). The
+    software is told, but no part of the name: an update does not make another machine.
 
     Examples
     --------
@@ -58,6 +59,7 @@ class Scanner:
     manufacturer: str = ''
     model: str = ''
     field_strength: float | None = None
+    software: str = field(default='', compare=False)
 
     @property
     def label(self) -> str:
@@ -86,11 +88,11 @@ def scanner_identity(sidecar: Mapping[str, Any]) -> Scanner:
     """
     maker = _maker(_text(sidecar.get('Manufacturer')))
     model = _model(_text(sidecar.get('ManufacturersModelName')), maker)
-    field = _field(sidecar.get('MagneticFieldStrength'))
-    if field is None:
+    tesla = _field(sidecar.get('MagneticFieldStrength'))
+    if tesla is None:
         frequency = _number(sidecar.get('ImagingFrequency'))
-        field = _field(frequency / PROTON_MHZ_PER_TESLA) if frequency else None
-    return Scanner(maker, model, field)
+        tesla = _field(frequency / PROTON_MHZ_PER_TESLA) if frequency else None
+    return Scanner(maker, model, tesla, _text(sidecar.get('SoftwareVersions')))
 
 
 def _text(value: Any) -> str:
@@ -141,11 +143,11 @@ def _capitalise(match: re.Match[str]) -> str:
 
 
 def _field(value: Any) -> float | None:
-    field = _number(value)
-    if field is None:
+    tesla = _number(value)
+    if tesla is None:
         return None
-    if field > LARGEST_FIELD:
-        field /= 1e4
-    nearest = min(NOMINAL_FIELDS, key=lambda nominal: abs(nominal - field))
-    close = abs(nearest - field) <= FIELD_TOLERANCE * nearest
-    return nearest if close else float(f'{field:.2g}')
+    if tesla > LARGEST_FIELD:
+        tesla /= 1e4
+    nearest = min(NOMINAL_FIELDS, key=lambda nominal: abs(nominal - tesla))
+    close = abs(nearest - tesla) <= FIELD_TOLERANCE * nearest
+    return nearest if close else float(f'{tesla:.2g}')

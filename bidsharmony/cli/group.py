@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bidsharmony.bids.participants import participants_of, read_column
+from bidsharmony.bids.records import BIDSError
 from bidsharmony.cli.listing import complain, plural, say
 from bidsharmony.cli.parser import EXIT_DONE, EXIT_USAGE
 
 if TYPE_CHECKING:
+    from bidsharmony.audit.grouping import Grouping
     from bidsharmony.evaluation.finished import Unused
     from bidsharmony.evaluation.summary import GroupSummary
     from bidsharmony.reports.group import GroupContent
@@ -27,23 +31,26 @@ def is_anything_finished(output_dir: Path) -> bool:
 
 
 def run_group(settings: Settings) -> int:
-    """Write the group tables and page of an output folder.
+    """Write the group tables, the audit and the page of an output folder.
 
     Parameters
     ----------
     settings : Settings
-        of which only ``output_dir`` matters: ``group`` reads what the participant level left
+        of which ``output_dir`` matters, the options of the group level, and ``bids_dir`` for its
+        ``participants.tsv``: ``group`` reads what the participant level left
 
     Returns
     -------
     int
-        0, or 2 with one line on stderr where no run is marked as done
+        0, or 2 with one line on stderr where no run is marked as done, or the table of scanners
+        cannot be used
 
     Raises
     ------
     OSError
         if the output folder cannot be written
     """
+    from bidsharmony.audit.document import Collector
     from bidsharmony.evaluation.finished import STATE_DIR, FinishedRun, read_runs
 
     out_dir = settings.output_dir
@@ -58,9 +65,15 @@ def run_group(settings: Settings) -> int:
         return complain(
             f'{out_dir.name}: no finished run in it. Run the participant level first', EXIT_USAGE
         )
+    try:
+        collector = Collector(_grouping(settings))
+    except BIDSError as error:
+        path, column = settings.scanner_from
+        return complain(f'--scanner-from {path.name}:{column}: the table {error}', EXIT_USAGE)
     # a container may have no HOME that Matplotlib can write to
     os.environ.setdefault('MPLCONFIGDIR', str(out_dir / STATE_DIR / 'matplotlib'))
     from bidsharmony import __version__
+    from bidsharmony.audit.document import audit_document, document_text
     from bidsharmony.evaluation import tables
     from bidsharmony.evaluation.summary import GroupSummary
     from bidsharmony.reports.group import MAX_LISTED, write_group_page
@@ -73,13 +86,14 @@ def run_group(settings: Settings) -> int:
     with atomic_text(out_dir / 'group_runs.tsv') as table:
         table.write(_line(column.name for column in tables.RUN_COLUMNS))
         for item in chain(begun, items):
-            if not isinstance(item, FinishedRun):
+            run = collector.add(item) if isinstance(item, FinishedRun) else item
+            if not isinstance(run, FinishedRun):
                 n_unused += 1
                 if len(unused) < MAX_LISTED:
-                    unused.append(item)
+                    unused.append(run)
                 continue
-            row = tables.run_row(item.qc)
-            summary.add(item, tables.figures_of(row))
+            row = tables.run_row(run.qc)
+            summary.add(run, tables.figures_of(row))
             table.write(_line(map(tables.cell, row.values())))
             if len(listed) < MAX_LISTED:
                 listed.append(row)
@@ -88,13 +102,25 @@ def run_group(settings: Settings) -> int:
         table.write(_line(tables.scanner_dictionary()))
         for row in scanners:
             table.write(_line(map(tables.cell, row.values())))
+    rule = collector.grouping.rule
     for name, dictionary in (
-        ('group_runs.json', tables.run_dictionary()),
-        ('group_scanners.json', tables.scanner_dictionary()),
+        ('group_runs.json', tables.run_dictionary(rule)),
+        ('group_scanners.json', tables.scanner_dictionary(rule)),
     ):
         write_atomic(out_dir / name, json.dumps(dictionary, indent=2) + '\n')
+    participants, columns = participants_of(settings.bids_dir)
+    document = audit_document(
+        settings.audit,
+        summary,
+        collector,
+        out_dir / 'group_runs.tsv',
+        participants=participants,
+        columns=columns,
+        jobs=_jobs(settings),
+    )
+    write_atomic(out_dir / 'group_batcheffects.json', document_text(document))
     content = _content(summary, listed, scanners, unused, n_unused)
-    write_group_page(out_dir, content, __version__)
+    write_group_page(out_dir, replace(content, audit=document), __version__)
 
     left_out = f', {n_unused} not used' if n_unused else ''
     say(
@@ -102,6 +128,28 @@ def run_group(settings: Settings) -> int:
         f'{left_out}. See {Path(out_dir.name, "group.html").as_posix()}\n'
     )
     return EXIT_DONE
+
+
+def _grouping(settings: Settings) -> Grouping:
+    """Read how scanners are told apart.
+
+    Raises
+    ------
+    BIDSError
+        If the table cannot be used.
+    """
+    from bidsharmony.audit.grouping import Grouping
+
+    if settings.scanner_from is None:
+        return Grouping(software=settings.scanner_software)
+    path, column = settings.scanner_from
+    return Grouping(read_column(path, column), f'column {column} of {path.name}')
+
+
+def _jobs(settings: Settings) -> int:
+    """Return how many processors may be used, of those there are."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    return max(min(settings.nprocs * settings.omp_nthreads, there or 1), 1)
 
 
 def _content(

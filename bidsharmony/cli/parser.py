@@ -14,10 +14,12 @@ from typing import Any, NoReturn
 from bidsharmony import __version__
 from bidsharmony.bids import COMPAT, QSIPREP
 from bidsharmony.bids.names import ENTITIES, LABEL
+from bidsharmony.bids.participants import read_column
 from bidsharmony.bids.records import BIDSError
 from bidsharmony.bids.sidecar import read_json
 from bidsharmony.settings import (
     ANALYSIS_LEVELS,
+    AUDITS,
     B0_THRESHOLD,
     COARSEST_RESOLUTION,
     COARSEST_VOXEL,
@@ -128,6 +130,20 @@ def _derivative(text: str) -> tuple[str, Path]:
             f'{name!r} is not a dataset that is understood; choose from {", ".join(DERIVATIVES)}'
         )
     return name, Path(path).expanduser().resolve()
+
+
+def _column(text: str) -> tuple[Path, str]:
+    """Read ``FILE:COLUMN``.
+
+    Examples
+    --------
+    >>> _column('participants.tsv:site')[1]
+    'site'
+    """
+    path, found, column = text.rpartition(':')
+    if not (found and path and column):
+        raise argparse.ArgumentTypeError(f'{text!r} is not FILE:COLUMN')
+    return Path(path).expanduser(), column
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -285,6 +301,28 @@ def build_parser() -> argparse.ArgumentParser:
         help=f'write a second dataset OUTPUT_DIR/{COMPAT} with the names of QSIPrep, for QSIRecon',
     )
 
+    group = parser.add_argument_group('group level')
+    group.add_argument(
+        '--audit',
+        choices=AUDITS,
+        default='standard',
+        help='how to look for what is left of the scanner: by a random forest (quick), by a deep '
+        'network too (standard, the default), by several and an autoencoder (full), or not at all '
+        '(none: tables and page only)',
+    )
+    group.add_argument(
+        '--scanner-from',
+        type=_column,
+        metavar='FILE:COLUMN',
+        help='table (TSV with participant_id, or session_id too) and the column that holds the '
+        'scanner, instead of manufacturer, model and field strength',
+    )
+    group.add_argument(
+        '--scanner-software',
+        action='store_true',
+        help="take the software version for a part of the scanner's name",
+    )
+
     work = parser.add_argument_group('performance')
     work.add_argument(
         '--nprocs',
@@ -334,6 +372,9 @@ def parse_args(argv: Sequence[str] | None = None) -> Settings:
     if twice := {name for name in names if names.count(name) > 1}:
         parser.error(f'--derivatives {", ".join(sorted(twice))}: given twice. Give it once')
     given['derivatives'] = dict(given['derivatives'])
+    if given['scanner_from'] is not None:
+        path, column = given['scanner_from']
+        given['scanner_from'] = _found(path, given['bids_dir']), column
     settings = Settings(**given)
     if reason := _why_wrong(settings):
         parser.error(reason)
@@ -353,6 +394,12 @@ def _dashed(argument: str) -> str:
     '--participant-label=a_b'
     """
     return re.sub(r'^--[^=]+', lambda name: name.group().replace('_', '-'), argument)
+
+
+def _found(path: Path, bids_dir: Path) -> Path:
+    """Look for a file in the working directory, then in the dataset."""
+    here = path.resolve()
+    return here if here.is_file() else (bids_dir / path).resolve()
 
 
 def _why_wrong(settings: Settings) -> str:
@@ -381,6 +428,14 @@ def _why_wrong(settings: Settings) -> str:
         return f'--work-dir {settings.work_dir}: inside bids_dir. Give a folder elsewhere'
     if settings.weights is not None and not settings.weights.is_file():
         return f'--weights {settings.weights}: no such file. Leave it out for the shipped weights'
+    if settings.scanner_from is not None:
+        path, column = settings.scanner_from
+        if settings.scanner_software:
+            return '--scanner-software does not go with --scanner-from. Give one of them'
+        try:
+            read_column(path, column)
+        except BIDSError as error:
+            return f'--scanner-from {path.name}:{column}: the table {error}'
     return ''
 
 

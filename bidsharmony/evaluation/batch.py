@@ -5,15 +5,11 @@ Arrays begin with (H, S): one value, feature vector or spectrum for each head on
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import combinations
 
 import numpy as np
 
 from bidsharmony.numerics.spectrum import log_spectral_distance
-
-DRAWS = 1000
-"""Bootstrap samples of an interval."""
 
 
 def between_scanner_cv(values: np.ndarray) -> np.ndarray:
@@ -97,36 +93,3 @@ def scanner_spectral_distance(spectra: np.ndarray) -> np.ndarray:
             for head in spectra
         ]
     )
-
-
-def bootstrap_interval(
-    statistic: Callable[[np.ndarray], float],
-    individuals: int,
-    rng: np.random.Generator,
-    *,
-    draws: int = DRAWS,
-) -> tuple[float, float]:
-    """Compute the 95 % interval of a statistic by drawing individuals with replacement.
-
-    Parameters
-    ----------
-    statistic : callable
-        Takes positions of individuals, (individuals,) int, and returns a number; nan where the
-        drawn ones have nothing to measure, which is left out.
-    individuals : int
-    rng : numpy.random.Generator
-    draws : int
-
-    Returns
-    -------
-    low, high : float
-        2.5th and 97.5th percentile.
-
-    Examples
-    --------
-    >>> bootstrap_interval(lambda drawn: 1.0, 5, np.random.default_rng(0), draws=10)
-    (1.0, 1.0)
-    """
-    samples = [statistic(rng.integers(individuals, size=individuals)) for _ in range(draws)]
-    low, high = np.nanpercentile(samples, (2.5, 97.5))
-    return float(low), float(high)

@@ -81,8 +81,8 @@ def read_runs(output_dir: Path) -> Iterator[FinishedRun | Unused]:
             yield unused
 
 
-def middle_slice(run: FinishedRun) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Read the audit slice that holds most brain.
+def read_slices(run: FinishedRun) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Read the audit slices of a run.
 
     Parameters
     ----------
@@ -91,8 +91,8 @@ def middle_slice(run: FinishedRun) -> tuple[np.ndarray, np.ndarray, np.ndarray] 
     Returns
     -------
     tuple or None
-        before (2, H, W), after (2, H, W) and mask (H, W) bool; None where the file is missing,
-        is not the one that was marked, or holds no slice
+        before (n, 2, H, W), after (n, 2, H, W) and mask (n, H, W) bool; None where the file is
+        missing, is not the one that was marked, or holds no slice
     """
     try:
         content = run.audit_file.read_bytes() if run.audit_file else b''
@@ -105,8 +105,27 @@ def middle_slice(run: FinishedRun) -> tuple[np.ndarray, np.ndarray, np.ndarray] 
     fits = mask.ndim == 3 and len(mask) and before.shape == after.shape
     if not fits or before.shape != (len(mask), 2, *mask.shape[1:]):
         return None
+    return before, after, mask > 0
+
+
+def middle_slice(run: FinishedRun) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Read the audit slice that holds most brain.
+
+    Parameters
+    ----------
+    run : FinishedRun
+
+    Returns
+    -------
+    tuple or None
+        before (2, H, W), after (2, H, W) and mask (H, W) bool; None where `read_slices` is
+    """
+    slices = read_slices(run)
+    if slices is None:
+        return None
+    before, after, mask = slices
     index = int(mask.sum(axis=(1, 2)).argmax())
-    return before[index].astype(np.float32), after[index].astype(np.float32), mask[index] > 0
+    return before[index].astype(np.float32), after[index].astype(np.float32), mask[index]
 
 
 def _open_run(root: Path, name: str, outputs: Mapping[str, Any]) -> FinishedRun | Unused:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 from sklearn.ensemble import RandomForestClassifier
 
-from bidsharmony.numerics.spectrum import run_psd
+from bidsharmony.numerics.spectrum import kept_taper, run_psd
 from bidsharmony.numerics.texture import glcm_features
 
 TREES = 300
@@ -136,8 +136,7 @@ def axis_features(images: np.ndarray, mask: np.ndarray) -> np.ndarray:
     >>> bool(columns[len(columns) // 2] > rows[len(rows) // 2] + 3)
     True
     """
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    window = np.sin(0.5 * np.pi * depth / max(depth.max(), 1)) ** 2
+    window = kept_taper(mask)
     parts = []
     for image in np.asarray(images, np.float64):
         centred = (image - (image * window).sum() / max(window.sum(), 1e-12)) * window
@@ -192,19 +191,61 @@ def guess_scanners(
     >>> guess_scanners(scanners[:, None] * 1.0, scanners, individuals, trees=5).accuracy
     1.0
     """
-    scanners, individuals = np.asarray(scanners), np.asarray(individuals)
     tested = features if tested is None else tested
-    for name, labels in (('individuals', individuals), ('scanners', scanners)):
+    return cross_guesses(
+        features, [tested], scanners, individuals, individuals, trees=trees, seed=seed
+    )[0]
+
+
+def cross_guesses(
+    features: np.ndarray,
+    tested: Sequence[np.ndarray],
+    scanners: np.ndarray,
+    individuals: np.ndarray,
+    folds: np.ndarray,
+    *,
+    trees: int = TREES,
+    seed: int = 0,
+    jobs: int = 1,
+) -> list[Guesses]:
+    """Grow a forest on all folds but one and let it guess the scanners of that one's slices.
+
+    Parameters
+    ----------
+    features : (n, p) float
+        The forests are grown from these.
+    tested : sequence of (n, p) float
+        The forest of a fold is asked about the fold in each of these.
+    scanners, individuals, folds : (n,) int
+        An individual lies in one fold.
+    trees, seed : int
+    jobs : int
+        Trees that are grown at a time; the answers do not depend on it.
+
+    Returns
+    -------
+    list of Guesses
+        One for each of ``tested``.
+
+    Raises
+    ------
+    ValueError
+        With fewer than two folds or two scanners.
+    """
+    scanners, individuals = np.asarray(scanners), np.asarray(individuals)
+    for name, labels in (('individuals', folds), ('scanners', scanners)):
         if len(np.unique(labels)) < 2:
             raise ValueError(f'{len(np.unique(labels))} {name}; a probe needs at least two')
-    guessed = np.empty_like(scanners)
+    guessed = [np.empty_like(scanners) for _ in tested]
     training = []
-    for one in np.unique(individuals):
-        held_out = individuals == one
+    for fold in np.unique(folds):
+        held_out = folds == fold
         forest = RandomForestClassifier(
-            trees, class_weight='balanced', random_state=seed, n_jobs=1
+            trees, class_weight='balanced', random_state=seed, n_jobs=jobs
         )
         forest.fit(features[~held_out], scanners[~held_out])
+        forest.n_jobs = 1  # threads would add up the votes in another order each time
         training.append(forest.score(features[~held_out], scanners[~held_out]))
-        guessed[held_out] = forest.predict(tested[held_out])
-    return Guesses(scanners, guessed, individuals, float(np.mean(training)))
+        for answers, asked in zip(guessed, tested, strict=True):
+            answers[held_out] = forest.predict(asked[held_out])
+    return [Guesses(scanners, one, individuals, float(np.mean(training))) for one in guessed]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -161,15 +161,15 @@ class GroupSummary:
         identity = run.qc.get('scanner')
         identity = identity if isinstance(identity, Mapping) else {}
         label = str(identity.get('label') or 'unknown scanner')
-        scanner = self.scanners.setdefault(
-            label,
-            ScannerSummary(
-                label,
-                _text(identity.get('manufacturer')),
-                _text(identity.get('model')),
-                numeric(identity, 'field_strength'),
-            ),
-        )
+        facts = {
+            'manufacturer': _text(identity.get('manufacturer')),
+            'model': _text(identity.get('model')),
+            'field_strength': numeric(identity, 'field_strength'),
+        }
+        scanner = self.scanners.setdefault(label, ScannerSummary(label, **facts))
+        for name, value in facts.items():
+            if getattr(scanner, name) != value:  # a table may take several machines for one
+                setattr(scanner, name, None)
         self.n_runs += 1
         scanner.n_runs += 1
         scanner.n_warnings += len(run.qc.get('warnings') or ())
@@ -212,6 +212,11 @@ class GroupSummary:
         """Scanners, those with most runs first."""
         return sorted(self.scanners.values(), key=lambda one: (-one.n_runs, one.label))
 
+    @property
+    def limit(self) -> float:
+        """Frequency (1/mm) up to which spectra are compared; inf if no run states a resolution."""
+        return 1 / (2 * max(self.fwhms)) if self.fwhms else math.inf
+
     def spectral_distance(self, channel: str, side: str) -> dict[str, float]:
         """Log-spectral distance (dB) of each scanner's mean spectrum to the mean of scanners.
 
@@ -226,22 +231,29 @@ class GroupSummary:
         if len(spectra) < 2:
             return {}
         centre = np.mean(list(spectra.values()), axis=0)
-        limit = 1 / (2 * max(self.fwhms)) if self.fwhms else np.inf
-        kept = self.freqs <= limit
+        kept = self.freqs <= self.limit
         return {
             label: float(log_spectral_distance(spectrum[kept], centre[kept]))
             for label, spectrum in spectra.items()
         }
 
-    def texture_eta_squared(self, channel: str, side: str) -> float | None:
-        """Mean over the texture features of the share of variance between scanners."""
+    def texture_eta_squared(
+        self, channel: str, side: str, among: Collection[str] | None = None
+    ) -> float | None:
+        """Mean over the texture features of the share of variance between scanners.
+
+        Parameters
+        ----------
+        channel, side : str
+        among : collection of str, optional
+            labels of scanners; all if None
+        """
         prefix = f'glcm_{channel}_{side}_'
-        names = sorted({name for one in self.scanners.values() for name in one.figures
+        scanners = [one for one in self.scanners.values() if among is None or one.label in among]
+        names = sorted({name for one in scanners for name in one.figures
                         if name.startswith(prefix)})  # fmt: skip
         shares = [
-            eta_squared(
-                [one.figures[name] for one in self.scanners.values() if name in one.figures]
-            )
+            eta_squared([one.figures[name] for one in scanners if name in one.figures])
             for name in names
         ]
         known = [share for share in shares if share is not None]

@@ -201,20 +201,27 @@ def scanner_rows(summary: GroupSummary) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def run_dictionary() -> dict[str, dict[str, str]]:
+def run_dictionary(rule: str = '') -> dict[str, dict[str, str]]:
     """Describe the columns of ``group_runs.tsv`` as BIDS does in the sidecar of a table.
+
+    Parameters
+    ----------
+    rule : str
+        what the name of a scanner is made of, if not of maker, model and field strength
 
     Examples
     --------
     >>> run_dictionary()['adc_after']['Units']
     'mm^2/s'
     """
-    return {column.name: _described(column.description, column.units) for column in RUN_COLUMNS}
+    found = {column.name: _described(column.description, column.units) for column in RUN_COLUMNS}
+    return found | ({'scanner': _described(rule, '')} if rule else {})
 
 
-def scanner_dictionary() -> dict[str, dict[str, str]]:
-    """Describe the columns of ``group_scanners.tsv``."""
+def scanner_dictionary(rule: str = '') -> dict[str, dict[str, str]]:
+    """Describe the columns of ``group_scanners.tsv``; for ``rule`` see `run_dictionary`."""
     fixed = {name: _described(*entry) for name, entry in SCANNER_FIXED.items()}
+    fixed |= {'scanner': _described(rule, '')} if rule else {}
     figures = {
         f'{column.name}_{suffix}': _described(
             f'{word} over runs: {column.description}', column.units

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,10 +24,9 @@ from nipype.interfaces.base import (
 
 from bidsharmony.interfaces.facts import reported_facts, scanner_facts
 from bidsharmony.interfaces.volumes import load_mask, load_volume
+from bidsharmony.numerics.rounding import rounded
 
 QC_VERSION = 1
-DIGITS = 6
-"""Significant digits of every number: more would differ between machines."""
 
 RUN_FACTS = ('run', 'subject', 'session', 'scanner', 'input', 'no_series')
 
@@ -284,27 +282,6 @@ def no_brain_warnings(tissue_share: float, fluid_share: float) -> list[str]:
         )
         if not share >= limit
     ]
-
-
-def rounded(value: Any, digits: int = DIGITS) -> Any:
-    """Round every float of a nested structure to significant digits; nan and inf become None.
-
-    Examples
-    --------
-    >>> rounded({'a': [1234567.8, float('nan')], 'b': True, 'c': 3})
-    {'a': [1234570.0, None], 'b': True, 'c': 3}
-    """
-    if isinstance(value, Mapping):
-        return {str(key): rounded(item, digits) for key, item in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [rounded(item, digits) for item in value]
-    if isinstance(value, (bool, np.bool_)):
-        return bool(value)
-    if isinstance(value, np.integer):
-        return int(value)
-    if isinstance(value, (float, np.floating)):
-        return float(f'{float(value):.{digits}g}') if math.isfinite(value) else None
-    return value
 
 
 def dump_json(content: Mapping[str, Any]) -> str:

@@ -75,7 +75,7 @@ def run_psd(slices: np.ndarray, masks: np.ndarray, pixel: float) -> tuple[np.nda
     step = 1 / (side * pixel)
     total = np.zeros(side // 2 + 1)
     for image, mask in zip(slices, np.asarray(masks, bool), strict=True):
-        window = taper(mask)
+        window = kept_taper(mask)
         total += _windowed_psd(np.asarray(image, np.float64), window) * (window**2).sum()
     freqs, power = step * np.arange(1, len(total)), total[1:]
     area = power.sum() * step
@@ -159,3 +159,26 @@ def taper(mask: np.ndarray, pixel: tuple[float, float] = (1.0, 1.0)) -> np.ndarr
     depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=pixel)[1:-1, 1:-1]
     deepest = depth.max()
     return np.sin(0.5 * np.pi * depth / deepest) ** 2 if deepest > 0 else depth
+
+
+def kept_taper(mask: np.ndarray) -> np.ndarray:
+    """Return `taper` of a mask, from memory if it was among the last: channels share a mask.
+
+    Parameters
+    ----------
+    mask : (H, W) bool
+
+    Returns
+    -------
+    (H, W) float64
+        Not to be written to.
+    """
+    mask = np.asarray(mask, bool)
+    return _kept_taper(mask.tobytes(), mask.shape)
+
+
+@lru_cache(maxsize=32)
+def _kept_taper(content: bytes, shape: tuple[int, int]) -> np.ndarray:
+    window = taper(np.frombuffer(content, bool).reshape(shape))
+    window.setflags(write=False)
+    return window

@@ -27,7 +27,8 @@ class GroupContent:
     """Everything the group page shows; mappings go from scanner label, in one order.
 
     ``spectra`` and ``textures`` are keyed by (channel, 'before' or 'after'); ``examples`` holds
-    ``(before, after, mask)`` of one slice: (2, H, W), (2, H, W) and (H, W).
+    ``(before, after, mask)`` of one slice: (2, H, W), (2, H, W) and (H, W); ``audit`` is the
+    content of ``group_batcheffects.json``.
     """
 
     n_runs: int
@@ -44,6 +45,7 @@ class GroupContent:
     )
     eta_squared: Mapping[tuple[str, str], float | None] = field(default_factory=dict)
     examples: Mapping[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
+    audit: Mapping[str, Any] | None = None
 
 
 def write_group_page(out_dir: Path, content: GroupContent, version: str) -> Path:

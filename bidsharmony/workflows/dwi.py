@@ -46,6 +46,7 @@ def describe_run(checked: CheckedRun, warnings: tuple[str, ...]) -> dict[str, An
             'manufacturer': run.scanner.manufacturer,
             'model': run.scanner.model,
             'field_strength': run.scanner.field_strength,
+            'software': run.scanner.software or None,
         },
         'input': {
             'image': run.uri(run.image),

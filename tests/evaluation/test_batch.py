@@ -5,7 +5,6 @@ import pytest
 
 from bidsharmony.evaluation.batch import (
     between_scanner_cv,
-    bootstrap_interval,
     scanner_eta_squared,
     scanner_spectral_distance,
 )
@@ -59,13 +58,3 @@ def test_spectral_distance_of_known_gains():
     flat = np.ones((2, 1, 6))
     spectra = np.concatenate([flat, 10 * flat, 100 * flat], axis=1)
     np.testing.assert_allclose(scanner_spectral_distance(spectra), [40 / 3] * 2)
-
-
-def test_interval_of_a_mean_covers_it(rng):
-    """Of 200 samples of 30 individuals, about 95 % have the truth in their interval."""
-    covered = 0
-    for _ in range(200):
-        sample = rng.standard_normal(30)
-        low, high = bootstrap_interval(lambda i, s=sample: s[i].mean(), 30, rng, draws=200)
-        covered += low <= 0 <= high
-    assert 0.85 <= covered / 200 <= 0.99

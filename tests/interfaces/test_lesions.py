@@ -11,8 +11,8 @@ import pytest
 
 from bidsharmony.evaluation.preservation import CHANNELS
 from bidsharmony.interfaces.lesions import MeasureLesions
-from bidsharmony.interfaces.qc import rounded
 from bidsharmony.numerics.grids import inplane_grid, resample_to_shape
+from bidsharmony.numerics.rounding import rounded
 from tests.numerics.affines import AFFINES
 
 SHAPE = (80, 76, 40)
