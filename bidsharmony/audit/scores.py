@@ -30,7 +30,7 @@ class Probe:
         Of the slices before; of those after, by the same probe; of those after, by one that
         learned from slices after.
     features_before, features_after : (n, p) float
-        Of each slice of the sample, for the embedding.
+        Of each slice that was guessed, for the embedding.
     features : str
         What they are.
     """

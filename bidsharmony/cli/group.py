@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from bidsharmony.cli.parser import EXIT_DONE, EXIT_USAGE
 
 if TYPE_CHECKING:
     from bidsharmony.audit.grouping import Grouping
+    from bidsharmony.audit.sample import Sample
+    from bidsharmony.audit.scores import Probe
     from bidsharmony.evaluation.finished import Unused
     from bidsharmony.evaluation.summary import GroupSummary
     from bidsharmony.reports.group import GroupContent
@@ -116,6 +119,8 @@ def run_group(settings: Settings) -> int:
         out_dir / 'group_runs.tsv',
         participants=participants,
         columns=columns,
+        deep_probe=partial(_deep_probe, settings),
+        autoencoder=partial(_autoencoder, settings) if settings.audit == 'full' else None,
         jobs=_jobs(settings),
     )
     write_atomic(out_dir / 'group_batcheffects.json', document_text(document))
@@ -144,6 +149,38 @@ def _grouping(settings: Settings) -> Grouping:
         return Grouping(software=settings.scanner_software)
     path, column = settings.scanner_from
     return Grouping(read_column(path, column), f'column {column} of {path.name}')
+
+
+def _deep_probe(settings: Settings, sample: Sample) -> Probe | str:
+    """Train the deep probe, one third of the subjects being tested, or in a full audit all."""
+    from bidsharmony.audit.deep import FOLDS, Recipe, deep_probe
+    from bidsharmony.evaluation.finished import STATE_DIR
+
+    folds = FOLDS if settings.audit == 'full' else 1
+    try:
+        return deep_probe(
+            sample,
+            recipe=Recipe(folds=folds, threads=_jobs(settings)),
+            keep=settings.output_dir / STATE_DIR / 'audit',
+            report=lambda line: say(f'deep probe, {line}\n'),
+        )
+    except ValueError as error:
+        return str(error)
+
+
+def _autoencoder(settings: Settings, sample: Sample) -> Mapping[str, Any] | str:
+    """Count how soon an autoencoder learns the images."""
+    from bidsharmony.audit.convergence import convergence
+
+    try:
+        found = convergence(
+            sample,
+            threads=_jobs(settings),
+            report=lambda line: say(f'autoencoder, {line}\n'),
+        )
+    except ValueError as error:
+        return str(error)
+    return found.summary()
 
 
 def _jobs(settings: Settings) -> int:

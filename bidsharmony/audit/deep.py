@@ -1,0 +1,454 @@
+"""A ResNet-50 that guesses the scanner from a slice: the paper's probe, frozen and retrained.
+
+The network, the input (two channels of `CROP` pixels) and the recipe are the same before and after
+harmonization. Cut, cropped and mirrored slices of some subjects teach it, those of the others ask
+it. A training goes in cycles, in each of which the learning rate falls to 0; it ends with the
+first cycle after which nearly all of the training slices are known, or with the last. What is
+trained is saved after each epoch, so that an interrupted audit goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
+from sklearn.model_selection import StratifiedGroupKFold
+
+from bidsharmony.audit.sample import Sample
+from bidsharmony.audit.scores import LEARNED, Probe
+from bidsharmony.evaluation.forest import Guesses, gray_window
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+CROP = 96  # pixels
+SHIFT = 16  # pixels that a crop may lie off the middle
+BATCH = 16
+LEARNING_RATE = 1e-3
+WEIGHT_DECAY = 1e-2
+CYCLE = 10  # epochs
+CYCLES = 3  # at most
+MODEL = 'ResNet-50'
+
+FOLDS = 3
+"""Parts that the subjects are split into; one is tested, or each in turn."""
+
+ATTEMPTS = 20
+"""Ways to split the subjects that are tried until each part has slices of every scanner."""
+
+SOFT_EDGE = 3.0
+"""Pixels over which the rim of the brain fades: a mask's steps would give the matrix away."""
+
+VERSION = 1
+"""Rises whenever the recipe changes: what was saved before is then of no use."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long a probe is trained; all else is fixed.
+
+    Attributes
+    ----------
+    epochs : int
+        Of one cycle.
+    cycles : int
+        At most.
+    folds : int
+        Parts of the subjects that are tested, one probe for each; up to `FOLDS`.
+    threads : int
+        The results depend on it in their last digits.
+    """
+
+    epochs: int = CYCLE
+    cycles: int = CYCLES
+    folds: int = 1
+    threads: int = 1
+
+
+def deep_probe(
+    sample: Sample,
+    *,
+    recipe: Recipe = Recipe(),
+    keep: Path | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> Probe:
+    """Train the probes of both sides, and ask them about subjects that they have not seen.
+
+    Parameters
+    ----------
+    sample : Sample
+    recipe : Recipe
+    keep : Path, optional
+        Folder where states and answers are saved; an audit of the same slices goes on from them.
+    report : callable
+        Takes a line on each epoch.
+
+    Returns
+    -------
+    Probe
+        Guesses and features of the slices that were asked about; those of a side's features come
+        from the probe that was trained on it.
+
+    Raises
+    ------
+    ValueError
+        If the subjects of a scanner are too few to be both taught and asked about.
+    OSError
+        If `keep` cannot be written.
+    """
+    import torch
+
+    torch.set_num_threads(recipe.threads)
+    sides = {
+        'before': prepared(sample.before, sample.mask),
+        'after': prepared(sample.after, sample.mask),
+    }
+    parts = split_subjects(sample.scanners, sample.subjects)[: recipe.folds]
+    found: dict[str, list[np.ndarray]] = {}
+    training: dict[str, list[float]] = {'before': [], 'after': []}
+    for fold, tested in enumerate(parts):
+        answers = {}
+        for side, images in sides.items():
+            where = f'{side}, part {fold + 1} of {len(parts)}'
+            answers[side] = _answers(
+                _Work(images, sample.scanners, ~tested, fold, recipe),
+                {name: other[tested] for name, other in sides.items()},
+                keep,
+                lambda line, where=where: report(f'{where}: {line}'),
+            )
+            training[side].append(float(answers[side]['training_accuracy']))
+        for name, part in {
+            'tested': np.flatnonzero(tested),
+            'before': answers['before']['guessed_before'],
+            'frozen': answers['before']['guessed_after'],
+            'retrained': answers['after']['guessed_after'],
+            'features_before': answers['before']['features_before'],
+            'features_after': answers['after']['features_after'],
+        }.items():
+            found.setdefault(name, []).append(part)
+    joined = {name: np.concatenate(part) for name, part in found.items()}
+    tested = joined['tested']
+
+    def guesses(name: str, side: str) -> Guesses:
+        known = float(np.mean(training[side]))
+        return Guesses(sample.scanners[tested], joined[name], sample.subjects[tested], known)
+
+    return Probe(
+        MODEL,
+        guesses('before', 'before'),
+        guesses('frozen', 'before'),
+        guesses('retrained', 'after'),
+        joined['features_before'],
+        joined['features_after'],
+        f'{MODEL}, penultimate layer',
+    )
+
+
+def split_subjects(scanners: np.ndarray, subjects: np.ndarray) -> list[np.ndarray]:
+    """Split subjects into parts that hold slices of each scanner.
+
+    Parameters
+    ----------
+    scanners, subjects : (n,) int
+
+    Returns
+    -------
+    list of (n,) bool
+        The slices of each part; no subject is in two.
+
+    Raises
+    ------
+    ValueError
+        If a scanner is missing in a part, however they are split.
+
+    Examples
+    --------
+    >>> scanners, subjects = np.tile([0, 1], 6), np.repeat([0, 1, 2], 4)
+    >>> [np.unique(subjects[part]).tolist() for part in split_subjects(scanners, subjects)]
+    [[0], [1], [2]]
+    """
+    for attempt in range(ATTEMPTS):
+        parts = _split(scanners, subjects, attempt)
+        if parts:
+            return sorted(parts, key=lambda part: int(subjects[part].min()))
+    raise ValueError(
+        f'the subjects cannot be split into {FOLDS} parts that each hold slices of every scanner'
+    )
+
+
+def _split(scanners: np.ndarray, subjects: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Try one way to split subjects; an empty list if a scanner is missing in a part."""
+    if len(np.unique(subjects)) < FOLDS:
+        return []
+    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    parts = []
+    for _, positions in splitter.split(scanners, scanners, subjects):
+        part = np.zeros(len(scanners), bool)
+        part[positions] = True
+        if set(scanners[part]) != set(scanners):
+            return []
+        parts.append(part)
+    return parts
+
+
+def prepared(images: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Bring slices to what the probe is fed: one gray window for all, the rim faded, the middle.
+
+    Parameters
+    ----------
+    images : (n, C, 160, 160)
+    mask : (n, 160, 160) bool
+
+    Returns
+    -------
+    (n, C, 128, 128) float32
+        0 outside of the brain, 0 to 1 inside up to what is brighter than nearly all.
+
+    Examples
+    --------
+    >>> images, mask = np.ones((1, 1, 160, 160)), np.zeros((1, 160, 160), bool)
+    >>> images[..., 80:], mask[:, 40:120, 40:120] = 3.0, True
+    >>> ready = prepared(images, mask)
+    >>> ready.shape, float(ready[0, 0, 64, 70]), float(ready[0, 0, 0, 0])
+    ((1, 1, 128, 128), 1.0, 0.0)
+    """
+    mask = np.asarray(mask, bool)
+    fade = np.stack([ndimage.gaussian_filter(m.astype(np.float32), SOFT_EDGE) for m in mask])
+    fade = middle(np.clip(2 * fade - 1, 0, 1), CROP + 2 * SHIFT)
+    out = np.empty((*images.shape[:2], *fade.shape[1:]), np.float32)
+    for channel in range(images.shape[1]):
+        low, high = gray_window(images[:, channel].astype(np.float32), mask)
+        cut = middle(images[:, channel], CROP + 2 * SHIFT).astype(np.float32)
+        out[:, channel] = np.clip((cut - low) / max(high - low, 1e-6), -0.5, 1.5) * fade
+    return out
+
+
+def middle(images: np.ndarray, size: int) -> np.ndarray:
+    """Cut the middle out of square images, (..., size, size)."""
+    first = (images.shape[-1] - size) // 2
+    return images[..., first : first + size, first : first + size]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One training: images (n, 2, H, W), their scanners, which of them teach, seed and recipe."""
+
+    images: np.ndarray
+    scanners: np.ndarray
+    taught: np.ndarray
+    seed: int
+    recipe: Recipe
+
+    def name(self, asked: dict[str, np.ndarray]) -> str:
+        """Name what is saved by all that it depends on."""
+        import torch
+
+        digest = hashlib.sha256(
+            repr((VERSION, torch.__version__, self.seed, self.recipe.epochs, self.recipe.cycles))
+            .encode()
+        )  # fmt: skip
+        for array in (self.images, self.scanners, self.taught, *asked.values()):
+            digest.update(np.ascontiguousarray(array).view(np.uint8))
+        return digest.hexdigest()[:16]
+
+
+def _answers(
+    work: _Work,
+    asked: dict[str, np.ndarray],
+    keep: Path | None,
+    report: Callable[[str], None],
+) -> dict[str, np.ndarray]:
+    """Train one probe and ask it about both sides, unless that is on disk already."""
+    name = work.name(asked)
+    saved = keep / f'{name}.npz' if keep else None
+    if saved and saved.is_file():
+        with np.load(saved, allow_pickle=False) as archive:
+            report('answers found, nothing to train')
+            return {key: archive[key] for key in archive.files}
+    state = keep / f'{name}.pt' if keep else None
+    model, accuracy = _train(work, state, report)
+    found: dict[str, np.ndarray] = {'training_accuracy': np.array(accuracy)}
+    for side, images in asked.items():
+        probabilities, features = _ask(model, images)
+        # classes are positions among the scanners that teach
+        found[f'guessed_{side}'] = _classes(work)[probabilities.argmax(axis=1)]
+        found[f'features_{side}'] = features
+    if saved and state:
+        draft = saved.with_suffix(f'.{os.getpid()}.tmp')
+        with draft.open('wb') as file:
+            np.savez_compressed(file, **found)
+        draft.replace(saved)
+        state.unlink(missing_ok=True)
+    return found
+
+
+def _classes(work: _Work) -> np.ndarray:
+    return np.unique(work.scanners[work.taught])
+
+
+def build_probe(n_scanners: int) -> nn.Module:
+    """Build a ResNet-50 for two channels whose stem strides by 2; last layer ``head``.
+
+    Returns
+    -------
+    torch.nn.Module
+        (B, 2, H, W) to ((B, n_scanners) logits, (B, 2048) penultimate features).
+    """
+    from monai.networks.nets import resnet50
+    from torch import nn
+
+    class Probe(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = resnet50(
+                spatial_dims=2, n_input_channels=2, conv1_t_stride=2, feed_forward=False
+            )
+            self.head = nn.Linear(2048, n_scanners)
+
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            features = self.body(images)
+            return self.head(features), features
+
+    return Probe()
+
+
+def _train(work: _Work, state: Path | None, report: Callable[[str], None]) -> tuple[Any, float]:
+    """Train a probe to the end; return it with its accuracy on the slices that taught it."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    recipe = work.recipe
+    images = torch.from_numpy(work.images[work.taught])
+    labels = torch.from_numpy(np.searchsorted(_classes(work), work.scanners[work.taught]))
+    torch.manual_seed(work.seed)
+    model = build_probe(len(_classes(work))).to(memory_format=torch.channels_last)
+    # one odd slice left over would have no variance to normalise by
+    steps = max(len(images) // BATCH, 1)
+    optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    first, accuracy = _resumed(state, model, optimizer)
+    if first:
+        report(f'goes on after epoch {first}')
+    began = time.monotonic()
+    for epoch in range(first, recipe.cycles * recipe.epochs):
+        in_cycle = epoch % recipe.epochs
+        if in_cycle == 0 and epoch and accuracy >= LEARNED:
+            break
+        rng = np.random.default_rng([work.seed, epoch])
+        model.train()
+        right = 0
+        for step, chosen in enumerate(_batches(len(images), steps, rng)):
+            share = (in_cycle * steps + step) / (recipe.epochs * steps)
+            for group in optimizer.param_groups:
+                group['lr'] = LEARNING_RATE * _rate(share)
+            batch = crops(images[chosen], rng).contiguous(memory_format=torch.channels_last)
+            logits, _ = model(batch)
+            optimizer.zero_grad(set_to_none=True)
+            cross_entropy(logits, labels[chosen]).backward()
+            optimizer.step()
+            right += int((logits.argmax(dim=1) == labels[chosen]).sum())
+        if in_cycle == recipe.epochs - 1:
+            probabilities, _ = _ask(model, images.numpy())
+            accuracy = float(np.mean(probabilities.argmax(axis=1) == labels.numpy()))
+        _save(state, model, optimizer, epoch + 1, accuracy)
+        each = (time.monotonic() - began) / (epoch + 1 - first)
+        report(
+            f'epoch {epoch + 1}, {right / (steps * min(BATCH, len(images))):.0%} right while '
+            f'learning, {math.ceil(each * (recipe.epochs - 1 - in_cycle) / 60)} min left of this '
+            f'cycle ({epoch // recipe.epochs + 1} of at most {recipe.cycles})'
+        )
+    return model, accuracy
+
+
+def _rate(share: float) -> float:
+    """Return the learning rate of a cycle, relative: up over a tenth of it, down by a cosine."""
+    return share / 0.1 if share < 0.1 else 0.5 * (1 + math.cos(math.pi * (share - 0.1) / 0.9))
+
+
+def _batches(n: int, steps: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    order = rng.permutation(n)
+    for step in range(steps):
+        yield order[step * BATCH : (step + 1) * BATCH]
+
+
+def crops(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Cut a window out of each image near its middle, and mirror half of them; (B, C, 96, 96)."""
+    import torch
+
+    places = rng.integers(0, images.shape[-1] - CROP + 1, size=(len(images), 2))
+    mirrored = rng.random(len(images)) < 0.5
+    out = []
+    for image, (row, column), flip in zip(images, places, mirrored, strict=True):
+        cut = image[:, row : row + CROP, column : column + CROP]
+        out.append(cut.flip(-1) if flip else cut)
+    return torch.stack(out)
+
+
+def _ask(model: Any, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Average what a probe says of the middle of each image and of four windows around it.
+
+    Returns
+    -------
+    probabilities : (n, S) float32
+    features : (n, 2048) float32
+    """
+    import torch
+
+    model.eval()
+    far = images.shape[-1] - CROP
+    places = [(far // 2, far // 2), (0, 0), (0, far), (far, 0), (far, far)]
+    probabilities, features = [], []
+    with torch.inference_mode():
+        for start in range(0, len(images), 64):
+            batch = torch.from_numpy(images[start : start + 64])
+            said, seen = 0, 0
+            for top, left in places:
+                window = batch[:, :, top : top + CROP, left : left + CROP]
+                logits, deep = model(window.contiguous(memory_format=torch.channels_last))
+                said, seen = said + logits.softmax(dim=1), seen + deep
+            probabilities.append((said / len(places)).numpy())
+            features.append((seen / len(places)).numpy())
+    return np.concatenate(probabilities), np.concatenate(features)
+
+
+def _resumed(state: Path | None, model: Any, optimizer: Any) -> tuple[int, float]:
+    """Load what an interrupted training left; epochs done and accuracy on its slices."""
+    import torch
+
+    if state is None or not state.is_file():
+        return 0, 0.0
+    try:
+        found = torch.load(state, weights_only=True)
+        model.load_state_dict(found['model'])
+        optimizer.load_state_dict(found['optimizer'])
+    except Exception:
+        state.unlink(missing_ok=True)
+        return 0, 0.0
+    return int(found['epoch']), float(found['accuracy'])
+
+
+def _save(state: Path | None, model: Any, optimizer: Any, epoch: int, accuracy: float) -> None:
+    import torch
+
+    if state is None:
+        return
+    state.parent.mkdir(parents=True, exist_ok=True)
+    draft = state.with_suffix(f'.{os.getpid()}.tmp')
+    torch.save(
+        {
+            'model': model.state_dict(),
+            'optimizer': optimizer.state_dict(),
+            'epoch': epoch,
+            'accuracy': accuracy,
+        },
+        draft,
+    )
+    draft.replace(state)
