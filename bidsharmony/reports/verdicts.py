@@ -1,0 +1,298 @@
+"""Say in a few sentences what the audit of a study found: what was there, is left, was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bidsharmony.reports.page import count, number, part
+
+FOREST = 'random forest'
+DICE_MEDIAN, DICE_DECILE = 0.9, 0.74
+"""What the Dice of lesions before and after should reach; .74 is the paper's."""
+MAX_NAMED = 6  # things that one sentence names
+
+
+def audit_verdicts(document: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Collect the sentences, each with a name and a tone ('', 'good', 'bad' or 'warning').
+
+    Parameters
+    ----------
+    document : mapping
+        content of ``group_batcheffects.json``
+
+    Examples
+    --------
+    >>> document = {'not_run': [{'what': 'lesions', 'reason': 'no masks'}], 'n_scanners': 1}
+    >>> [verdict['text'] for verdict in audit_verdicts(document)]
+    ['not measured: there is only one scanner.', 'lesions.']
+    """
+    found = [
+        *_identity(document),
+        _lesions(part(document, 'lesions')),
+        _covariates(document.get('covariates') or ()),
+        _texture(part(document, 'texture')),
+        _frequency(part(document, 'frequency')),
+        _autoencoder(part(document, 'autoencoder')),
+        _control(part(document, 'negative_control')),
+        _named('Does not count', document.get('not_counted'), 'bad'),
+        _named('Not run', document.get('not_run'), 'warning'),
+    ]
+    return [verdict for verdict in found if verdict is not None]
+
+
+def doubted(document: Mapping[str, Any], model: str, side: str) -> bool:
+    """Tell whether the audit says that a probe does not count.
+
+    Parameters
+    ----------
+    document : mapping
+    model : str
+        name of the probe
+    side : 'frozen' or 'retrained'
+
+    Examples
+    --------
+    >>> document = {'not_counted': [{'what': 'ResNet-50, retrained', 'reason': 'accuracy .91'}]}
+    >>> [doubted(document, 'ResNet-50', side) for side in ('frozen', 'retrained')]
+    [False, True]
+    >>> doubted(document, 'random forest', 'retrained')
+    False
+    """
+    for entry in document.get('not_counted') or ():
+        words = str(entry.get('what')).lower()
+        if not any(word in words for word in ('resnet', 'forest', 'probe', 'scanner')):
+            continue
+        if ('forest' in words) != (model == FOREST):
+            continue
+        named = [name for name in ('frozen', 'retrained') if name in words]
+        if not named or side in named:
+            return True
+    return False
+
+
+def probes(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """List the probes that gave scores by name, the deep one first.
+
+    Examples
+    --------
+    >>> scores = {'before': {'accuracy': 0.9}}
+    >>> list(probes({'scanner_id': {'model': 'ResNet-50', 'forest': {'frozen': scores}}}))
+    ['random forest']
+    """
+    identity = part(document, 'scanner_id')
+    candidates = {str(identity.get('model') or 'deep probe'): identity}
+    candidates[FOREST] = part(identity, 'forest')
+    return {name: probe for name, probe in candidates.items() if scores_before(probe)}
+
+
+def scores_before(probe: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Find a probe's scores on the images before, which both of its sides hold."""
+    return part(probe, 'frozen', 'before') or part(probe, 'retrained', 'before')
+
+
+def percent(value: Any) -> str:
+    """Write a share.
+
+    Examples
+    --------
+    >>> percent(0.957), percent(None)
+    ('96%', 'n/a')
+    """
+    return f'{value:.0%}' if number(value) != 'n/a' else 'n/a'
+
+
+def interval(ends: Any, write: Any = number) -> str:
+    """Write a 95 % interval, or nothing where there is none.
+
+    Examples
+    --------
+    >>> interval([0.9171, 0.98]), interval([0.4, 0.6], percent), interval(None)
+    ('0.917 to 0.98', '40% to 60%', '')
+    """
+    if not isinstance(ends, Sequence) or isinstance(ends, str) or len(ends) != 2:
+        return ''
+    low, high = (write(value) for value in ends)
+    return '' if 'n/a' in (low, high) else f'{low} to {high}'
+
+
+def _identity(document: Mapping[str, Any]) -> Iterable[dict[str, str]]:
+    """Say how well scanners are told before and after, by the best probe there is."""
+    found = probes(document)
+    if not found:
+        few = (document.get('n_scanners') or 0) < 2
+        text = 'there is only one scanner' if few else "see 'Not run' for the reason"
+        yield _verdict('Scanner', f'not measured: {text}.', 'warning')
+        return
+    model, probe = next(iter(found.items()))
+    before, chance = scores_before(probe), document.get('chance')
+    n_scanners = len(before.get('confusion') or ()) or document.get('n_scanners')
+    yield _verdict(
+        'How much scanner was there',
+        f'a {model} names the right one of {count(n_scanners)} scanners on '
+        f'{_with_interval(before)} of the slices (chance: {percent(chance)}).',
+    )
+    after = part(probe, 'retrained', 'after')
+    frozen = part(probe, 'frozen', 'after')
+    if not after:
+        yield _verdict(
+            'How much is left',
+            'the probe was not retrained, so nothing is known. Frozen, as in the paper, it is right '
+            f'on {_with_interval(frozen)}: that alone proves nothing.',
+            'warning',
+        )
+    else:
+        text, tone = _left(before, after, chance)
+        text = f'retrained on the harmonized slices, it is right on {_with_interval(after)}: {text}.'
+        if frozen:
+            text += f' Frozen, as in the paper: {percent(frozen.get("accuracy"))}.'
+        if doubted(document, model, 'retrained'):
+            text, tone = f'{text} This does not count: the probe was not trained well.', 'bad'
+        yield _verdict('How much is left', text, tone)
+    other = part(found, FOREST) if model != FOREST else {}
+    if part(other, 'retrained', 'after'):
+        ends = (scores_before(other), part(other, 'retrained', 'after'))
+        first, last = (percent(scores.get('accuracy')) for scores in ends)
+        text = f'{first} before, {last} after, retrained.'
+        yield _verdict('Random forest on spectrum, texture and histogram', text)
+
+
+def _left(
+    before: Mapping[str, Any], after: Mapping[str, Any], chance: Any
+) -> tuple[str, str]:
+    """Put two accuracies in relation to chance, and say whether the second is the lower one."""
+    ends = [scores.get('accuracy') for scores in (before, after)]
+    if any(number(value) == 'n/a' for value in (*ends, chance)):
+        return 'not comparable', 'warning'
+    first, last = ends
+    low_after, high_after = _ends(after, last)
+    low_before, _ = _ends(before, first)
+    if low_before <= chance:
+        return 'there was no more than chance before', ''
+    if low_after <= chance:
+        return 'no more than chance', 'good'
+    share = f'{(last - chance) / (first - chance):.0%} of what lay above chance is left'
+    if high_after < low_before:
+        return share, 'good'
+    return f'{share}, no less than before within the intervals', 'bad'
+
+
+def _lesions(lesions: Mapping[str, Any]) -> dict[str, str] | None:
+    """Say how much of the lesions is found again."""
+    rules = {'trace_bright': 'bright on the trace', 'adc_dark': 'dark on the ADC'}
+    found = {
+        text: dice for rule, text in rules.items()
+        if number((dice := part(lesions, 'dice', rule)).get('median')) != 'n/a'
+    }  # fmt: skip
+    if not found:
+        return None
+    texts = [
+        f'{number(dice["median"])} {text} (worst decile {number(dice.get("worst_decile"))})'
+        for text, dice in found.items()
+    ]
+    reached = all(
+        dice['median'] >= DICE_MEDIAN and (dice.get('worst_decile') or 0) >= DICE_DECILE
+        for dice in found.values()
+    )
+    return _verdict(
+        'Lesions',
+        f'what is found of {count(lesions.get("n_lesions"))} lesions after agrees with what was '
+        f'found before: median Dice {" and ".join(texts)}. '
+        f'Aimed at: {DICE_MEDIAN:g} and {DICE_DECILE:g}{"" if reached else ", not reached"}.',
+        'good' if reached else 'bad',
+    )
+
+
+def _covariates(rows: Sequence[Mapping[str, Any]]) -> dict[str, str] | None:
+    """Say which columns of participants.tsv are as readable as before."""
+    if not rows:
+        return None
+    kept = [str(row.get('name')) for row in rows if row.get('kept')]
+    lost = [row for row in rows if not row.get('kept')]
+    texts = [f'as readable as before: {", ".join(kept[:MAX_NAMED])}{_more(kept)}'] * bool(kept)
+    if lost:
+        named = [
+            f'{row.get("name")} ({row.get("measure")} {number(row.get("before"))} before, '
+            f'{number(row.get("after"))} after)'
+            for row in lost[:MAX_NAMED]
+        ]
+        texts.append(f'less readable than before: {", ".join(named)}{_more(lost)}')
+    return _verdict('Covariates', f'{"; ".join(texts)}.', 'bad' if lost else 'good')
+
+
+def _texture(texture: Mapping[str, Any]) -> dict[str, str] | None:
+    before, after = (part(texture, 'eta2').get(side) for side in ('before', 'after'))
+    if 'n/a' in (number(before), number(after)):
+        return None
+    chance = percent(texture.get('chance'))
+    return _verdict(
+        'Texture',
+        f'the scanner explains {percent(before)} of its variance before and {percent(after)} after '
+        f'(without any scanner effect: {chance}).',
+    )
+
+
+def _frequency(frequency: Mapping[str, Any]) -> dict[str, str] | None:
+    ends = part(frequency, 'log_spectral_distance_db')
+    before, after = (number(ends.get(side)) for side in ('before', 'after'))
+    if 'n/a' in (before, after):
+        return None
+    text = f"two scanners' spectra lie {before} dB apart before and {after} dB after, on average."
+    return _verdict('Frequency', text)
+
+
+def _autoencoder(block: Mapping[str, Any]) -> dict[str, str] | None:
+    if number(block.get('ratio')) == 'n/a':
+        return None
+    before, after = (number(part(block, 'iterations').get(side), digits=5)
+                     for side in ('before', 'after'))  # fmt: skip
+    spread = interval(block.get('ratio_ci95'))
+    return _verdict(
+        'Learning',
+        f'an autoencoder reaches the same loss in {after} iterations instead of {before}: '
+        f'{number(block["ratio"])} times as many{f" ({spread})" if spread else ""}.',
+    )
+
+
+def _control(control: Mapping[str, Any]) -> dict[str, str] | None:
+    if not control:
+        return None
+    passes = bool(control.get('passes'))
+    text = (
+        f'two halves of {control.get("scanner")} are told apart on '
+        f'{_with_interval(control)} of the slices (chance: {percent(control.get("chance"))}), '
+    )
+    text += (
+        'as they should be: not at all.'
+        if passes
+        else 'though nothing but subjects differs: the probe sees more than scanners.'
+    )
+    return _verdict('Negative control', text, '' if passes else 'bad')
+
+
+def _named(name: str, entries: Any, tone: str) -> dict[str, str] | None:
+    """Name what is in a list of (what, reason); the reasons stand in a table."""
+    names = [str(entry.get('what')) for entry in entries or ()]
+    if not names:
+        return None
+    return _verdict(name, f'{", ".join(names[:MAX_NAMED])}{_more(names)}.', tone) | {
+        'link': '#not-run'
+    }
+
+
+def _more(names: Sequence[Any]) -> str:
+    return f' and {len(names) - MAX_NAMED} more' if len(names) > MAX_NAMED else ''
+
+
+def _with_interval(scores: Mapping[str, Any]) -> str:
+    spread = interval(scores.get('ci95'), percent)
+    return percent(scores.get('accuracy')) + (f' ({spread})' if spread else '')
+
+
+def _ends(scores: Mapping[str, Any], middle: float) -> tuple[float, float]:
+    """Give an interval's ends, or the value itself twice."""
+    return tuple(scores['ci95']) if interval(scores.get('ci95')) else (middle, middle)
+
+
+def _verdict(name: str, text: str, tone: str = '') -> dict[str, str]:
+    return {'name': name, 'text': text, 'tone': tone, 'link': ''}
