@@ -12,6 +12,7 @@ from bidsharmony.reports.verdicts import (
     interval,
     probes,
     scores_before,
+    spoken,
 )
 from bidsharmony.viz.autoencoder import autoencoder_panel
 from bidsharmony.viz.confusion import confusion_matrix
@@ -26,14 +27,14 @@ MAX_MATRIX = 16  # scanners of a confusion matrix whose numbers can be read
 DASH = '\u2013'
 DOUBT = '\u2020'
 
-# Wada et al. 2024, abstract: ResNet-50, 7 scanners, 3,500 images
+# Wada et al. 2024, abstract, as printed there: ResNet-50, 7 scanners, 3,500 images
 PAPER = {
-    'accuracy': (0.9443, 0.5786),
-    'precision': (0.9442, 0.6494),
-    'recall': (0.9443, 0.5786),
-    'f1': (0.9438, 0.5587),
-    'chance': (1 / 7, 1 / 7),
-    'n_slices': (3500, 3500),
+    'accuracy': ('0.9443', '0.5786'),
+    'precision': ('0.9442', '0.6494'),
+    'recall': ('0.9443', '0.5786'),
+    'f1': ('0.9438', '0.5587'),
+    'chance': ('1 in 7', '1 in 7'),
+    'n_slices': ('3,500', '3,500'),
 }
 SCORES = {
     'accuracy': 'accuracy',
@@ -107,11 +108,10 @@ def paper_table(document: Mapping[str, Any]) -> dict[str, Any]:
     >>> [group['name'] for group in table['groups']], table['heads'][2:]
     (['Wada et al. 2024', 'these data, random forest'], ['before', 'after, frozen'])
     >>> table['rows'][0]
-    ('accuracy', ['0.944', '0.579', '0.930', '0.250'])
+    ('accuracy', ['0.9443', '0.5786', '0.930', '0.250'])
     """
-    columns = [
-        {name: ends[side] for name, ends in PAPER.items()} for side in (0, 1)
-    ]  # fmt: skip
+    printed = [{name: ends[side] for name, ends in PAPER.items()} for side in (0, 1)]
+    columns: list[dict[str, Any]] = []
     groups = [{'name': 'Wada et al. 2024', 'span': 2}]
     heads = ['before', HEADS['frozen']]
     any_doubt = False
@@ -128,9 +128,10 @@ def paper_table(document: Mapping[str, Any]) -> dict[str, Any]:
             tests = {key: part(probe, key).get(side) for key in ('mcnemar_p', 'permutation_p')}
             columns.append({**part(probe, side, 'after'), **chance, **tests})
     rows = [
-        (name, [_score(key, column.get(key)) for column in columns])
+        (name, [column.get(key, DASH) for column in printed]
+         + [_score(key, column.get(key)) for column in columns])
         for key, name in SCORES.items()
-    ]
+    ]  # fmt: skip
     return {
         'groups': groups,
         'heads': heads,
@@ -180,7 +181,7 @@ def p_value(value: Any) -> str:
 def _score(key: str, value: Any) -> str:
     """Write one cell of the paper's table."""
     if key == 'ci95':
-        return interval(value, _fixed) or DASH
+        return interval(value, _fixed).replace(' to ', DASH) or DASH
     text = {'n_slices': count, 'n_subjects': count, 'mcnemar_p': p_value,
             'permutation_p': p_value}.get(key, _fixed)(value)  # fmt: skip
     return DASH if text == 'n/a' else text
@@ -289,7 +290,7 @@ def _channels(document: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     both = (_change(part(texture, 'eta2')), _change(part(frequency, 'log_spectral_distance_db')))
     chance = number(texture.get('chance'))
     rows.append(('both', *both))
-    return rows + [('without any scanner effect', chance, '0')] * (chance != 'n/a')
+    return rows + [('without any scanner effect', chance, DASH)] * (chance != 'n/a')
 
 
 def _lesions(lesions: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -324,7 +325,7 @@ def _lesions(lesions: Mapping[str, Any]) -> list[dict[str, Any]]:
             for row in lesions.get('by_size') or ()
         ],
     }  # fmt: skip
-    return [table for table in (overlap, contrast, sizes) if table['rows']]
+    return [table for table in (overlap, sizes, contrast) if table['rows']]
 
 
 def _size(row: Mapping[str, Any]) -> str:
@@ -417,7 +418,7 @@ def _names(row: Mapping[str, Any]) -> str:
 
 def _reasons(entries: Any) -> list[tuple[str, str]]:
     return [
-        (str(entry.get('what')), str(entry.get('reason') or 'n/a'))
+        (spoken(entry.get('what')), str(entry.get('reason') or 'n/a'))
         for entry in (entries or ())[:MAX_LISTED]
     ]
 

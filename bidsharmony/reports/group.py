@@ -101,6 +101,7 @@ def write_group_page(out_dir: Path, content: GroupContent, version: str) -> Path
         run_keys=list(RUN_KEYS),
         scanners=[scanner_entry(row) for row in content.scanners],
         audit=audit,
+        has_document=(out_dir / 'group_batcheffects.json').is_file(),
         verdicts=(audit['verdicts'] if audit else [])
         + verdicts(content, without=audit['replaced'] if audit else ()),
         outliers=outliers(content.audit or {}, out_dir),

@@ -10,6 +10,12 @@ from bidsharmony.reports.page import count, number, part
 FOREST = 'random forest'
 DICE_MEDIAN, DICE_DECILE = 0.9, 0.74
 """What the Dice of lesions before and after should reach; .74 is the paper's."""
+KEYS = {
+    'scanner_id': 'scanner identity',
+    'embedding': 'embedding of slices',
+    'negative_control': 'negative control',
+}
+"""Keys of the document in words."""
 MAX_NAMED = 6  # things that one sentence names
 
 
@@ -29,13 +35,13 @@ def audit_verdicts(document: Mapping[str, Any]) -> list[dict[str, str]]:
     """
     found = [
         *_identity(document),
+        _named('Does not count', document.get('not_counted'), 'bad'),
         _lesions(part(document, 'lesions')),
         _covariates(document.get('covariates') or ()),
         _texture(part(document, 'texture')),
         _frequency(part(document, 'frequency')),
         _autoencoder(part(document, 'autoencoder')),
         _control(part(document, 'negative_control')),
-        _named('Does not count', document.get('not_counted'), 'bad'),
         _named('Not run', document.get('not_run'), 'warning'),
     ]
     return [verdict for verdict in found if verdict is not None]
@@ -89,6 +95,18 @@ def probes(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def scores_before(probe: Mapping[str, Any]) -> Mapping[str, Any]:
     """Find a probe's scores on the images before, which both of its sides hold."""
     return part(probe, 'frozen', 'before') or part(probe, 'retrained', 'before')
+
+
+def spoken(what: Any) -> str:
+    """Say in words what was not run; a key of the document is replaced.
+
+    Examples
+    --------
+    >>> spoken('scanner_id'), spoken('scanner_id.retrained'), spoken('covariate age')
+    ('scanner identity', 'scanner identity, retrained', 'covariate age')
+    """
+    first, *rest = str(what).split('.') if ' ' not in str(what) else [str(what)]
+    return ', '.join([KEYS.get(first, first), *rest])
 
 
 def percent(value: Any) -> str:
@@ -212,8 +230,8 @@ def _covariates(rows: Sequence[Mapping[str, Any]]) -> dict[str, str] | None:
     texts = [f'as readable as before: {", ".join(kept[:MAX_NAMED])}{_more(kept)}'] * bool(kept)
     if lost:
         named = [
-            f'{row.get("name")} ({row.get("measure")} {number(row.get("before"))} before, '
-            f'{number(row.get("after"))} after)'
+            f'{row.get("name")} ({row.get("measure")} {number(row.get("before"), digits=2)} before, '
+            f'{number(row.get("after"), digits=2)} after)'
             for row in lost[:MAX_NAMED]
         ]
         texts.append(f'less readable than before: {", ".join(named)}{_more(lost)}')
@@ -259,20 +277,20 @@ def _control(control: Mapping[str, Any]) -> dict[str, str] | None:
         return None
     passes = bool(control.get('passes'))
     text = (
-        f'two halves of {control.get("scanner")} are told apart on '
-        f'{_with_interval(control)} of the slices (chance: {percent(control.get("chance"))}), '
+        f'two halves of the subjects on {control.get("scanner")} are told apart on '
+        f'{_with_interval(control)} of the slices (chance: {percent(control.get("chance"))})'
     )
     text += (
-        'as they should be: not at all.'
+        ', no better than they should be.'
         if passes
-        else 'though nothing but subjects differs: the probe sees more than scanners.'
+        else ', though on one scanner: the probe sees more than scanners.'
     )
     return _verdict('Negative control', text, '' if passes else 'bad')
 
 
 def _named(name: str, entries: Any, tone: str) -> dict[str, str] | None:
     """Name what is in a list of (what, reason); the reasons stand in a table."""
-    names = [str(entry.get('what')) for entry in entries or ()]
+    names = [spoken(entry.get('what')) for entry in entries or ()]
     if not names:
         return None
     return _verdict(name, f'{", ".join(names[:MAX_NAMED])}{_more(names)}.', tone) | {

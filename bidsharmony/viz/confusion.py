@@ -14,6 +14,7 @@ from bidsharmony.viz.figure import figure_text, new_figure, styled
 WIDTH = 3.7  # inches: three matrices stand side by side on a wide page, one on a phone
 NAMES = 1.5  # inches, for the names of the rows
 NAME_LENGTH = 22  # characters
+TAIL = 8  # characters of its end that a long name keeps: models differ there, and field strengths
 SHADES = LinearSegmentedColormap.from_list('slate', ['#ffffff', '#9db3cc', '#24405f'])
 DARK = 0.6  # share from which the number is written in white
 
@@ -56,15 +57,26 @@ def confusion_matrix(counts: np.ndarray, labels: Sequence[str], *, title: str) -
         axes.add_patch(Rectangle((place - 0.5, place - 0.5), 1, 1, fill=False, ec='#111111',
                                  lw=1.1))  # fmt: skip
     # the longest name sets the letters of all, so that none is cut at the edge
-    longest = max((len(figure_text(label, NAME_LENGTH)) for label in labels), default=1) + 3
-    axes.set_yticks(
-        range(n),
-        [f'{figure_text(label, NAME_LENGTH)} {i}' for i, label in enumerate(labels, start=1)],
-        fontsize=min(9.0, 72 * (NAMES - 0.12) / 0.6 / longest),
-    )
+    names = [f'{short_name(label)}  {place}' for place, label in enumerate(labels, start=1)]
+    letters = min(9.0, 72 * (NAMES - 0.12) / 0.6 / max(map(len, names), default=1))
+    axes.set_yticks(range(n), names, fontsize=letters)
     axes.set_xticks(range(n), range(1, n + 1), fontsize=min(9.0, 110 / max(n, 1)))
     axes.tick_params(length=0)
     axes.grid(False)
     axes.set_xlabel('guessed scanner', fontsize=9)
     figure.text(0.02, 1 - 0.2 / height, title, fontsize=10.5, fontweight='bold', va='center')
     return figure
+
+
+def short_name(label: str) -> str:
+    """Shorten a long name in its middle.
+
+    Examples
+    --------
+    >>> short_name('GE Discovery MR750 3 T'), short_name('Siemens Magnetom Vida Fit 3 T')
+    ('GE Discovery MR750 3 T', 'Siemens Magne\u2026 Fit 3 T')
+    """
+    name = figure_text(label, 200)
+    if len(name) <= NAME_LENGTH:
+        return name
+    return f'{name[: NAME_LENGTH - TAIL - 1]}\u2026{name[-TAIL:]}'

@@ -14,7 +14,9 @@ from bidsharmony.viz.psd import scanner_line
 MARKERS = 'os^DvPX<>*'
 """Shapes beside the colours, for those who see few of these."""
 SQUARE = 4.6  # inches, of the points' panel
-SHORT_NAME = 24  # characters: two such names stand side by side under the panel
+SIZES = {'*': 62, 'P': 38, 'X': 38}
+"""Points squared, where 28 would look smaller than other shapes."""
+SHORT_NAME = 30  # characters: two such names stand side by side under the panel
 
 
 @styled
@@ -49,7 +51,7 @@ def embedding_panel(
     order = range(len(labels)) if order is None else order
     looks = [point_look(index) for index in order]
     columns = 2 if len(labels) > 3 and max(map(len, labels)) <= SHORT_NAME else 1
-    legend_inches = 0.23 * -(-len(labels) // columns) + 0.25
+    legend_inches = 0.17 * -(-len(labels) // columns) + 0.2
     height = SQUARE + 0.45 + legend_inches
     figure = new_figure(PANEL_WIDTH, height)
     axes = figure.add_axes(
@@ -59,7 +61,8 @@ def embedding_panel(
     for index, look in enumerate(looks):
         chosen = points[scanner == index]
         # a white rim keeps points apart where they crowd
-        axes.scatter(chosen[:, 0], chosen[:, 1], s=26, linewidths=0.4, edgecolors='white', **look)
+        axes.scatter(chosen[:, 0], chosen[:, 1], s=SIZES.get(look['marker'], 28),
+                     linewidths=0.4, edgecolors='white', **look)  # fmt: skip
     axes.set_title(title)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -71,7 +74,7 @@ def embedding_panel(
     if handles:
         figure.legend(handles, [figure_text(label, 44) for label in labels], loc='lower left',
                       bbox_to_anchor=(0.04, 0.0), ncols=columns, labelspacing=0.35,
-                      handletextpad=0.3, columnspacing=1.2)  # fmt: skip
+                      handletextpad=0.3, columnspacing=1.2, fontsize=8.5)  # fmt: skip
     return figure
 
 
