@@ -50,6 +50,7 @@ SCORES = {
     'n_slices': 'slices',
     'n_subjects': 'subjects',
 }
+BESIDE = ('autoencoder', 'lesions')  # what else the paper measured
 HEADS = {'frozen': 'after, frozen', 'retrained': 'after, retrained'}
 
 
@@ -78,6 +79,8 @@ def audit_view(document: Mapping[str, Any] | None, drawn: Sequence[str]) -> dict
         'n_sampled_runs': document.get('n_sampled_runs'),
         'verdicts': audit_verdicts(document),
         'replaced': [key for key in ('texture', 'frequency') if part(document, key)],
+        # the paper's figures alone say nothing about these data
+        'measured': any(probes(document)) or any(part(document, key) for key in BESIDE),
         'paper': paper_table(document),
         'others': other_figures(document),
         'pictures': {
@@ -255,7 +258,7 @@ def _autoencoder(block: Mapping[str, Any]) -> list[dict[str, str]]:
         curves['iterations'], curves.get('before') or (), curves.get('after') or (),
         loss=block.get('loss'), reached=(reached.get('before'), reached.get('after')),
     )  # fmt: skip
-    return [_embedded(figure, 'validation loss of an autoencoder over iterations, before and after')]
+    return [_embedded(figure, 'loss of an autoencoder over iterations, before and after')]
 
 
 def _iterations(block: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -342,6 +345,7 @@ def _size(row: Mapping[str, Any]) -> str:
 
 def _covariate(row: Mapping[str, Any]) -> dict[str, Any]:
     """Turn a covariate into cells."""
+
     def with_interval(key: str) -> str:
         spread = interval(row.get(f'{key}_ci95'), _signed if key == 'change' else _two)
         value = (_signed if key == 'change' else _two)(row.get(key))

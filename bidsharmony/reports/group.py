@@ -138,7 +138,8 @@ def outliers(audit: Mapping[str, Any], out_dir: Path) -> list[dict[str, Any]]:
 
     Examples
     --------
-    >>> outliers({'outliers': [{'run': 'sub-01', 'scanner': 'A', 'reason': 'SNR'}]}, Path('absent'))
+    >>> row = {'run': 'sub-01', 'scanner': 'A', 'reason': 'SNR'}
+    >>> outliers({'outliers': [row]}, Path('absent'))
     [{'name': 'sub-01', 'link': None, 'scanner': 'A', 'reason': 'SNR'}]
     """
     return [

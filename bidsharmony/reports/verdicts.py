@@ -155,13 +155,15 @@ def _identity(document: Mapping[str, Any]) -> Iterable[dict[str, str]]:
     if not after:
         yield _verdict(
             'How much is left',
-            'the probe was not retrained, so nothing is known. Frozen, as in the paper, it is right '
-            f'on {_with_interval(frozen)}: that alone proves nothing.',
+            'the probe was not retrained, so nothing is known. Frozen, as in the paper, it is '
+            f'right on {_with_interval(frozen)}: that alone proves nothing.',
             'warning',
         )
     else:
         text, tone = _left(before, after, chance)
-        text = f'retrained on the harmonized slices, it is right on {_with_interval(after)}: {text}.'
+        text = (
+            f'retrained on the harmonized slices, it is right on {_with_interval(after)}: {text}.'
+        )
         if frozen:
             text += f' Frozen, as in the paper: {percent(frozen.get("accuracy"))}.'
         if doubted(document, model, 'retrained'):
@@ -175,9 +177,7 @@ def _identity(document: Mapping[str, Any]) -> Iterable[dict[str, str]]:
         yield _verdict('Random forest on spectrum, texture and histogram', text)
 
 
-def _left(
-    before: Mapping[str, Any], after: Mapping[str, Any], chance: Any
-) -> tuple[str, str]:
+def _left(before: Mapping[str, Any], after: Mapping[str, Any], chance: Any) -> tuple[str, str]:
     """Put two accuracies in relation to chance, and say whether the second is the lower one."""
     ends = [scores.get('accuracy') for scores in (before, after)]
     if any(number(value) == 'n/a' for value in (*ends, chance)):
@@ -229,11 +229,12 @@ def _covariates(rows: Sequence[Mapping[str, Any]]) -> dict[str, str] | None:
     lost = [row for row in rows if not row.get('kept')]
     texts = [f'as readable as before: {", ".join(kept[:MAX_NAMED])}{_more(kept)}'] * bool(kept)
     if lost:
-        named = [
-            f'{row.get("name")} ({row.get("measure")} {number(row.get("before"), digits=2)} before, '
-            f'{number(row.get("after"), digits=2)} after)'
-            for row in lost[:MAX_NAMED]
-        ]
+        named = []
+        for row in lost[:MAX_NAMED]:
+            before, after = (number(row.get(side), digits=2) for side in ('before', 'after'))
+            named.append(
+                f'{row.get("name")} ({row.get("measure")} {before} before, {after} after)'
+            )
         texts.append(f'less readable than before: {", ".join(named)}{_more(lost)}')
     return _verdict('Covariates', f'{"; ".join(texts)}.', 'bad' if lost else 'good')
 
@@ -245,8 +246,8 @@ def _texture(texture: Mapping[str, Any]) -> dict[str, str] | None:
     chance = percent(texture.get('chance'))
     return _verdict(
         'Texture',
-        f'the scanner explains {percent(before)} of its variance before and {percent(after)} after '
-        f'(without any scanner effect: {chance}).',
+        f'the scanner explains {percent(before)} of its variance before and {percent(after)} '
+        f'after (without any scanner effect: {chance}).',
     )
 
 

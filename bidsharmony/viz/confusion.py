@@ -9,10 +9,10 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from bidsharmony.viz.figure import figure_text, new_figure, styled
+from bidsharmony.viz.figure import DPI, figure_text, new_figure, styled
 
 WIDTH = 3.7  # inches: three matrices stand side by side on a wide page, one on a phone
-NAMES = 1.5  # inches, for the names of the rows
+NAMES = 1.7  # inches, for the names of the rows
 NAME_LENGTH = 22  # characters
 TAIL = 8  # characters of its end that a long name keeps: models differ there, and field strengths
 SHADES = LinearSegmentedColormap.from_list('slate', ['#ffffff', '#9db3cc', '#24405f'])
@@ -46,6 +46,9 @@ def confusion_matrix(counts: np.ndarray, labels: Sequence[str], *, title: str) -
     axes = figure.add_axes(
         (NAMES / WIDTH, 0.5 / height, size / WIDTH, size / height)
     )  # fmt: skip
+    if not labels:
+        axes.set_axis_off()
+        return figure
     axes.imshow(shares, cmap=SHADES, vmin=0, vmax=1, aspect='auto', interpolation='nearest')
     n = len(labels)
     for row, col in np.ndindex(n, n):
@@ -56,10 +59,13 @@ def confusion_matrix(counts: np.ndarray, labels: Sequence[str], *, title: str) -
     for place in range(n):
         axes.add_patch(Rectangle((place - 0.5, place - 0.5), 1, 1, fill=False, ec='#111111',
                                  lw=1.1))  # fmt: skip
-    # the longest name sets the letters of all, so that none is cut at the edge
     names = [f'{short_name(label)}  {place}' for place, label in enumerate(labels, start=1)]
-    letters = min(9.0, 72 * (NAMES - 0.12) / 0.6 / max(map(len, names), default=1))
-    axes.set_yticks(range(n), names, fontsize=letters)
+    letters = min(9.0, 0.75 * 72 * size / max(n, 1))  # of points; a row's height holds a line
+    written = axes.set_yticks(range(n), names, fontsize=letters)
+    # the widest name sets the letters of all, so that none is cut at the edge
+    widest = max((name.label1.get_window_extent().width for name in written), default=0.0)
+    if widest > (NAMES - 0.12) * DPI:
+        axes.tick_params(axis='y', labelsize=letters * (NAMES - 0.12) * DPI / widest)
     axes.set_xticks(range(n), range(1, n + 1), fontsize=min(9.0, 110 / max(n, 1)))
     axes.tick_params(length=0)
     axes.grid(False)
