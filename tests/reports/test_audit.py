@@ -9,6 +9,7 @@ import pytest
 
 from bidsharmony.reports.audit import audit_view
 from bidsharmony.reports.group import GroupContent, write_group_page
+from bidsharmony.reports.page import PNG_SIGNATURE
 from bidsharmony.reports.verdicts import audit_verdicts, doubted
 from tests import audit_document
 from tests.reports.pages import PAYLOADS, Page, faults
@@ -68,6 +69,12 @@ def tones_of(document) -> dict[str, str]:
     return {verdict['name']: verdict['tone'] for verdict in audit_verdicts(document)}
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Lay figures out, but spend no time on their pixels."""
+    monkeypatch.setattr('bidsharmony.reports.audit.save_png', lambda figure: PNG_SIGNATURE)
+
+
 @pytest.mark.parametrize('name', DOCUMENTS)
 def test_page_keeps_its_promises(tmp_path, name):
     """Whatever the audit could say: no script, alt text, links that lead somewhere."""
@@ -118,6 +125,7 @@ def test_what_is_left_is_judged_by_its_interval(before, after, words, tone):
     assert tones_of(document)['How much is left'] == tone
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_a_frozen_probe_alone_proves_nothing():
     """Without the retrained one the page warns."""
     document = without(audit_document.full(), 'scanner_id', 'retrained')
@@ -128,6 +136,7 @@ def test_a_frozen_probe_alone_proves_nothing():
     assert deep == {'name': 'these data, ResNet-50', 'span': 2}
 
 
+@pytest.mark.usefixtures('undrawn')
 @pytest.mark.parametrize(
     ('what', 'marked'),
     [
@@ -147,6 +156,7 @@ def test_what_does_not_count_is_marked(what, marked):
     assert sum('\u2020' in head for head in heads) == len(marked)
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_page_warns_of_what_does_not_count(tmp_path):
     """In the first lines, in the table and in the list, with the reason."""
     words = Page(page_of(tmp_path, audit_document.uncounted())).words
@@ -155,6 +165,7 @@ def test_page_warns_of_what_does_not_count(tmp_path):
     assert tones_of(audit_document.uncounted())['How much is left'] == 'bad'
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_the_papers_table_stands_beside_ours():
     """Same rows for the paper, the network and the forest."""
     table = audit_view(audit_document.full(), [])['paper']
@@ -174,6 +185,7 @@ def test_the_papers_table_stands_beside_ours():
     assert {len(cells) for cells in rows.values()} == {len(table['heads'])}
 
 
+@pytest.mark.usefixtures('undrawn')
 @pytest.mark.parametrize(
     ('name', 'shown', 'n_pictures'),
     [
@@ -191,6 +203,7 @@ def test_only_what_was_measured_has_a_panel(tmp_path, name, shown, n_pictures):
     assert len(page.all('img')) == n_pictures
 
 
+@pytest.mark.usefixtures('undrawn')
 @pytest.mark.parametrize(
     'keys',
     [
@@ -207,17 +220,19 @@ def test_only_what_was_measured_has_a_panel(tmp_path, name, shown, n_pictures):
 )  # fmt: skip
 def test_a_missing_part_is_no_error(tmp_path, keys):
     """The page comes out whole, whatever is absent or null."""
-    document = without(audit_document.full(), *keys)
+    document = without(audit_document.full(3), *keys)
     assert faults(page_of(tmp_path, document), tmp_path) == []
 
 
+@pytest.mark.usefixtures('undrawn')
 @pytest.mark.parametrize('key', sorted(audit_document.full()))
 def test_a_null_is_no_error(tmp_path, key):
     """As the contract allows."""
-    html = page_of(tmp_path, audit_document.full() | {key: None})
+    html = page_of(tmp_path, audit_document.full(3) | {key: None})
     assert faults(html, tmp_path) == []
 
 
+@pytest.mark.usefixtures('undrawn')
 @pytest.mark.parametrize('payload', PAYLOADS)
 def test_planted_markup_comes_out_as_text(tmp_path, payload):
     """Labels, columns and reasons come from the user's files."""
@@ -238,6 +253,7 @@ def test_planted_markup_comes_out_as_text(tmp_path, payload):
     assert Page(html).words.count(' '.join(payload.split())) >= 8
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_what_the_audit_says_is_not_said_again(tmp_path):
     """Texture and spectra of the tables give way to those of the audit."""
     known = {('b0', side): value for side, value in (('before', 0.9), ('after', 0.3))}
@@ -256,6 +272,7 @@ def test_a_page_without_audit_is_as_before(tmp_path):
     assert faults(page_of(tmp_path, None), tmp_path) == []
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_grouping_tells_what_was_merged(tmp_path):
     """The rule, and the names that were taken for one scanner."""
     words = Page(page_of(tmp_path, audit_document.full())).words
@@ -263,6 +280,7 @@ def test_grouping_tells_what_was_merged(tmp_path):
     assert 'Siemens Prisma 3 T 10 10 200 SIEMENS Prisma_fit; Siemens Prisma' in words
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_outliers_lead_to_their_pages(tmp_path):
     """Named, with the reason and a link."""
     (tmp_path / 'sub-03.html').write_text('page')
@@ -292,6 +310,7 @@ def test_runs_are_sorted_without_a_script(tmp_path):
     assert all(f'.sort-{key}:checked' in html for key in range(7))
 
 
+@pytest.mark.usefixtures('undrawn')
 def test_colours_follow_the_page_not_the_probe(monkeypatch, tmp_path):
     """A scanner has the colour of its spectrum among the points."""
     orders = []
