@@ -165,7 +165,7 @@ def other_figures(document: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     ]  # fmt: skip
     dice = f'median {", ".join(medians)} ({count(lesions.get("n_lesions"))} lesions)'
     return [
-        ("an autoencoder's iterations to one loss, after over before", 'about half', learning),
+        ("an autoencoder's iterations, after over before", 'about half', learning),
         ('Dice of lesions', 'above 0.74 (84 lesions)', dice if medians else 'not run'),
     ]
 
