@@ -13,6 +13,7 @@ from bidsharmony.reports.verdicts import (
     probes,
     scores_before,
     spoken,
+    unreadable,
 )
 from bidsharmony.viz.autoencoder import autoencoder_panel
 from bidsharmony.viz.confusion import confusion_matrix
@@ -93,7 +94,10 @@ def audit_view(document: Mapping[str, Any] | None, drawn: Sequence[str]) -> dict
         'limit': number(part(document, 'frequency').get('limit_per_mm')),
         'autoencoder': _iterations(part(document, 'autoencoder')),
         'lesions': _lesions(part(document, 'lesions')),
-        'covariates': [_covariate(row) for row in (document.get('covariates') or ())[:MAX_LISTED]],
+        'covariates': [
+            _covariate(row, unreadable(document))
+            for row in (document.get('covariates') or ())[:MAX_LISTED]
+        ],
         'control': _control(part(document, 'negative_control')),
         'grouping': _grouping(part(document, 'grouping')),
         'not_run': _reasons(document.get('not_run')),
@@ -121,7 +125,7 @@ def paper_table(document: Mapping[str, Any]) -> dict[str, Any]:
     for model, probe in probes(document).items():
         chance = {'chance': document.get('chance')}
         sides = [side for side in HEADS if part(probe, side, 'after')]
-        doubts = {side: doubted(document, model, side) for side in sides}
+        doubts = {side: bool(doubted(document, model, side)) for side in sides}
         any_doubt |= any(doubts.values())
         groups.append({'name': f'these data, {model}', 'span': 1 + len(sides)})
         heads.append('before')
@@ -343,7 +347,7 @@ def _size(row: Mapping[str, Any]) -> str:
     return f'{low} ml and more' if high is None else f'{low} to {number(high)} ml'
 
 
-def _covariate(row: Mapping[str, Any]) -> dict[str, Any]:
+def _covariate(row: Mapping[str, Any], left_out: Mapping[str, str]) -> dict[str, Any]:
     """Turn a covariate into cells."""
 
     def with_interval(key: str) -> str:
@@ -351,13 +355,13 @@ def _covariate(row: Mapping[str, Any]) -> dict[str, Any]:
         value = (_signed if key == 'change' else _two)(row.get(key))
         return value + (f' ({spread})' if spread else '')
 
-    kept = bool(row.get('kept'))
+    kept, counts = bool(row.get('kept')), str(row.get('name')) not in left_out
     return {
         'name': str(row.get('name')),
         'measure': str(row.get('measure') or 'n/a'),
         'cells': [with_interval(key) for key in ('before', 'after', 'change')],
-        'tone': 'good' if kept else 'bad',
-        'kept': 'yes' if kept else 'no',
+        'tone': '' if not counts else 'good' if kept else 'bad',
+        'kept': 'does not count' if not counts else 'yes' if kept else 'no',
         'n_subjects': count(row.get('n_subjects')),
     }
 
@@ -386,7 +390,7 @@ def _control(control: Mapping[str, Any]) -> list[tuple[str, str]]:
         ('accuracy', number(control.get('accuracy'))),
         ('95 % interval', interval(control.get('ci95')) or 'n/a'),
         ('chance', number(control.get('chance'))),
-        ('at most', number(control.get('limit'))),
+        ('lower end at most', number(control.get('limit'))),
         ('slices', count(control.get('n_slices'))),
         ('passed', 'yes' if control.get('passes') else 'no'),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ def audit_verdicts(document: Mapping[str, Any]) -> list[dict[str, str]]:
         *_identity(document),
         _named('Does not count', document.get('not_counted'), 'bad'),
         _lesions(part(document, 'lesions')),
-        _covariates(document.get('covariates') or ()),
+        _covariates(document.get('covariates') or (), unreadable(document)),
         _texture(part(document, 'texture')),
         _frequency(part(document, 'frequency')),
         _autoencoder(part(document, 'autoencoder')),
@@ -47,8 +48,8 @@ def audit_verdicts(document: Mapping[str, Any]) -> list[dict[str, str]]:
     return [verdict for verdict in found if verdict is not None]
 
 
-def doubted(document: Mapping[str, Any], model: str, side: str) -> bool:
-    """Tell whether the audit says that a probe does not count.
+def doubted(document: Mapping[str, Any], model: str, side: str) -> str:
+    """Say why a probe does not count; '' if it does.
 
     Parameters
     ----------
@@ -59,22 +60,39 @@ def doubted(document: Mapping[str, Any], model: str, side: str) -> bool:
 
     Examples
     --------
-    >>> document = {'not_counted': [{'what': 'ResNet-50, retrained', 'reason': 'accuracy .91'}]}
-    >>> [doubted(document, 'ResNet-50', side) for side in ('frozen', 'retrained')]
-    [False, True]
-    >>> doubted(document, 'random forest', 'retrained')
-    False
+    >>> entry = {'what': 'scanner_id', 'reason': 'retrained, it learned 91 % of the slices'}
+    >>> [doubted({'not_counted': [entry]}, 'ResNet-50', side) for side in ('frozen', 'retrained')]
+    ['', 'retrained, it learned 91 % of the slices']
+    >>> doubted({'not_counted': [entry]}, 'random forest', 'retrained')
+    ''
     """
     for entry in document.get('not_counted') or ():
-        words = str(entry.get('what')).lower()
-        if not any(word in words for word in ('resnet', 'forest', 'probe', 'scanner')):
+        what, reason = (str(entry.get(key) or '') for key in ('what', 'reason'))
+        is_probe = re.match(r'scanner[_ ]id|resnet|random forest|.*probe', what.lower())
+        if not is_probe or ('forest' in what.lower()) != (model == FOREST):
             continue
-        if ('forest' in words) != (model == FOREST):
-            continue
-        named = [name for name in ('frozen', 'retrained') if name in words]
+        told = f'{what} {reason}'.lower()
+        named = [name for name in ('frozen', 'retrained') if name in told]
         if not named or side in named:
-            return True
-    return False
+            return reason or 'it was not trained well'
+    return ''
+
+
+def unreadable(document: Mapping[str, Any]) -> dict[str, str]:
+    """Find the covariates that do not count, with the reason.
+
+    Examples
+    --------
+    >>> entry = {'what': 'covariates: age', 'reason': 'not told before either'}
+    >>> unreadable({'not_counted': [entry, {'what': 'scanner_id', 'reason': 'x'}]})
+    {'age': 'not told before either'}
+    """
+    prefix = 'covariates: '
+    return {
+        str(entry.get('what')).removeprefix(prefix): str(entry.get('reason') or 'n/a')
+        for entry in document.get('not_counted') or ()
+        if str(entry.get('what')).startswith(prefix)
+    }
 
 
 def probes(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -102,11 +120,13 @@ def spoken(what: Any) -> str:
 
     Examples
     --------
-    >>> spoken('scanner_id'), spoken('scanner_id.retrained'), spoken('covariate age')
-    ('scanner identity', 'scanner identity, retrained', 'covariate age')
+    >>> spoken('scanner_id'), spoken('scanner_id.forest'), spoken('scanner_id (deep network)')
+    ('scanner identity', 'scanner identity, forest', 'scanner identity (deep network)')
+    >>> spoken('covariates: negative_control')
+    'covariates: negative_control'
     """
-    first, *rest = str(what).split('.') if ' ' not in str(what) else [str(what)]
-    return ', '.join([KEYS.get(first, first), *rest])
+    key, dot, rest = re.fullmatch(r'(\w*)(\.?)(.*)', str(what), re.DOTALL).groups()
+    return KEYS.get(key, key) + (', ' if dot and key in KEYS else dot) + rest
 
 
 def percent(value: Any) -> str:
@@ -135,14 +155,16 @@ def interval(ends: Any, write: Any = number) -> str:
 
 
 def _identity(document: Mapping[str, Any]) -> Iterable[dict[str, str]]:
-    """Say how well scanners are told before and after, by the best probe there is."""
+    """Say how well scanners are told before and after, by the best probe that counts."""
     found = probes(document)
     if not found:
         few = (document.get('n_scanners') or 0) < 2
-        text = 'there is only one scanner' if few else "see 'Not run' for the reason"
+        text = 'there is only one scanner' if few else _why_no_probe(document)
         yield _verdict('Scanner', f'not measured: {text}.', 'warning')
         return
-    model, probe = next(iter(found.items()))
+    counted = [model for model in found if not doubted(document, model, 'retrained')]
+    model = next(iter(counted or found))
+    probe = found[model]
     before, chance = scores_before(probe), document.get('chance')
     n_scanners = len(before.get('confusion') or ()) or document.get('n_scanners')
     yield _verdict(
@@ -161,20 +183,29 @@ def _identity(document: Mapping[str, Any]) -> Iterable[dict[str, str]]:
         )
     else:
         text, tone = _left(before, after, chance)
-        text = (
-            f'retrained on the harmonized slices, it is right on {_with_interval(after)}: {text}.'
-        )
+        right = _with_interval(after)
+        text = f'retrained on the harmonized slices, it is right on {right}: {text}.'
         if frozen:
             text += f' Frozen, as in the paper: {percent(frozen.get("accuracy"))}.'
-        if doubted(document, model, 'retrained'):
-            text, tone = f'{text} This does not count: the probe was not trained well.', 'bad'
+        if reason := doubted(document, model, 'retrained'):
+            text, tone = f'{text} This does not count: {reason}.', 'bad'
         yield _verdict('How much is left', text, tone)
-    other = part(found, FOREST) if model != FOREST else {}
-    if part(other, 'retrained', 'after'):
-        ends = (scores_before(other), part(other, 'retrained', 'after'))
-        first, last = (percent(scores.get('accuracy')) for scores in ends)
-        text = f'{first} before, {last} after, retrained.'
-        yield _verdict('Random forest on spectrum, texture and histogram', text)
+    for other in (name for name in found if name != model):
+        ends = (scores_before(found[other]), part(found[other], 'retrained', 'after'))
+        if ends[1]:
+            first, last = (percent(scores.get('accuracy')) for scores in ends)
+            reason = doubted(document, other, 'retrained')
+            text = f'{first} before, {last} after, retrained.'
+            text += f' This does not count: {reason}.' if reason else ''
+            yield _verdict(f'By a {other}', text, 'bad' if reason else '')
+
+
+def _why_no_probe(document: Mapping[str, Any]) -> str:
+    """Find the reason why no probe was run."""
+    for entry in document.get('not_run') or ():
+        if str(entry.get('what')).startswith(('scanner_id', 'audit')):
+            return str(entry.get('reason') or 'n/a')
+    return "see 'Not run' for the reason"
 
 
 def _left(before: Mapping[str, Any], after: Mapping[str, Any], chance: Any) -> tuple[str, str]:
@@ -221,8 +252,11 @@ def _lesions(lesions: Mapping[str, Any]) -> dict[str, str] | None:
     )
 
 
-def _covariates(rows: Sequence[Mapping[str, Any]]) -> dict[str, str] | None:
+def _covariates(
+    rows: Sequence[Mapping[str, Any]], left_out: Mapping[str, str]
+) -> dict[str, str] | None:
     """Say which columns of participants.tsv are as readable as before."""
+    rows = [row for row in rows if str(row.get('name')) not in left_out]
     if not rows:
         return None
     kept = [str(row.get('name')) for row in rows if row.get('kept')]
