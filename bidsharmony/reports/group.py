@@ -45,8 +45,8 @@ class GroupContent:
     """Everything the group page shows; mappings go from scanner label, in one order.
 
     ``spectra`` and ``textures`` are keyed by (channel, 'before' or 'after'); ``examples`` holds
-    ``(before, after, mask)`` of one slice: (2, H, W), (2, H, W) and (H, W). ``audit`` is the
-    content of ``group_batcheffects.json``; None draws the page without it.
+    ``(before, after, mask)`` of one slice: (2, H, W), (2, H, W) and (H, W); ``audit`` is the
+    content of ``group_batcheffects.json``.
     """
 
     n_runs: int
