@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bidsharmony.reports.page import count, data_uri, number, part
@@ -288,14 +288,17 @@ def _channels(document: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     rows = [
         (
             name,
-            _change(part(texture, 'by_channel', channel)),
+            _change(part(texture, 'by_channel', channel), _fixed),
             _change(part(frequency, 'by_channel', channel)),
         )
         for channel, name in CHANNELS.items()
         if part(texture, 'by_channel', channel) or part(frequency, 'by_channel', channel)
     ]
-    both = (_change(part(texture, 'eta2')), _change(part(frequency, 'log_spectral_distance_db')))
-    chance = number(texture.get('chance'))
+    both = (
+        _change(part(texture, 'eta2'), _fixed),
+        _change(part(frequency, 'log_spectral_distance_db')),
+    )
+    chance = _fixed(texture.get('chance'))
     rows.append(('both', *both))
     return rows + [('without any scanner effect', chance, DASH)] * (chance != 'n/a')
 
@@ -431,8 +434,8 @@ def _reasons(entries: Any) -> list[tuple[str, str]]:
     ]
 
 
-def _change(ends: Mapping[str, Any]) -> str:
-    return ' → '.join(number(ends.get(side)) for side in ('before', 'after'))
+def _change(ends: Mapping[str, Any], write: Callable[[Any], str] = number) -> str:
+    return ' → '.join(write(ends.get(side)) for side in ('before', 'after'))
 
 
 def _embedded(figure: Any, alt: str) -> dict[str, str]:

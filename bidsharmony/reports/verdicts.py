@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bidsharmony.reports.page import count, number, part
@@ -140,7 +140,7 @@ def percent(value: Any) -> str:
     return f'{value:.0%}' if number(value) != 'n/a' else 'n/a'
 
 
-def interval(ends: Any, write: Any = number) -> str:
+def interval(ends: Any, write: Callable[[Any], str] = number) -> str:
     """Write a 95 % interval, or nothing where there is none.
 
     Examples
