@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from bidsharmony.reports.page import LABEL, count, data_uri, number, render, write_atomic
+from bidsharmony.reports.audit import audit_view
+from bidsharmony.reports.page import (
+    count,
+    data_uri,
+    number,
+    render,
+    write_atomic,
+)
 from bidsharmony.viz.canvas import CHANNELS
 from bidsharmony.viz.figure import save_png
 from bidsharmony.viz.glcm import glcm_by_scanner
@@ -19,6 +27,16 @@ from bidsharmony.viz.psd import psd_by_scanner
 MAX_DRAWN = 10  # scanners told apart by colour
 MIN_SUBJECTS = 3  # on each scanner, for variance between people to mean something
 MAX_LISTED = 500  # rows of a table on the page; the TSV has all
+# what runs can be sorted by: its name, the column of group_runs.tsv and the kind of its values
+RUN_KEYS = {
+    'run': ('run', str),
+    'scanner': ('scanner', str),
+    'b acquired': ('b_acquired', int | float),
+    'SNR': ('snr_b0', int | float),
+    'ADC after': ('adc_after', int | float),
+    'change of ratio': ('max_ratio_change', int | float),
+    'warnings': ('n_warnings', int | float),
+}
 CHANNEL_NAMES = {'b0': 'b = 0', 'trace': 'trace-weighted'}
 
 
@@ -67,21 +85,85 @@ def write_group_page(out_dir: Path, content: GroupContent, version: str) -> Path
     OSError
         if the page cannot be written
     """
+    labels = [str(row.get('scanner')) for row in content.scanners]
+    audit = audit_view(content.audit, labels)
+    listed = content.runs[:MAX_LISTED]
     page = render(
         'group.html',
+        ranks=run_ranks(listed),
         version=version,
         n_runs=content.n_runs,
         n_subjects=content.n_subjects,
         n_scanners=len(content.scanners),
         n_unused=content.n_unused,
         unused=list(content.unused)[:MAX_LISTED],
-        runs=[run_entry(row, out_dir) for row in content.runs[:MAX_LISTED]],
+        runs=[run_entry(row, out_dir) for row in listed],
+        run_keys=list(RUN_KEYS),
         scanners=[scanner_entry(row) for row in content.scanners],
-        verdicts=verdicts(content),
+        audit=audit,
+        has_document=(out_dir / 'group_batcheffects.json').is_file(),
+        verdicts=(audit['verdicts'] if audit else [])
+        + verdicts(content, without=audit['replaced'] if audit else ()),
+        outliers=outliers(content.audit or {}, out_dir),
         pictures=pictures(content),
         n_drawn=min(MAX_DRAWN, len(content.scanners)),
     )
     return write_atomic(out_dir / 'group.html', page)
+
+
+def run_ranks(rows: Sequence[Mapping[str, Any]]) -> list[list[int | None]]:
+    """Find each run's place by every key of :data:`RUN_KEYS`; None where a value is missing.
+
+    Examples
+    --------
+    >>> run_ranks([{'run': 'b', 'snr_b0': 9.0}, {'run': 'a', 'snr_b0': 9.0}, {'snr_b0': 2.5}])
+    [[1, None, None, 1, None, None, None], [0, None, None, 1, None, None, None],
+     [None, None, None, 0, None, None, None]]
+    """
+    places = []
+    for key, kind in RUN_KEYS.values():
+        values = [row.get(key) for row in rows]
+        known = [isinstance(value, kind) and value == value for value in values]
+        kept = {value for value, is_known in zip(values, known, strict=True) if is_known}
+        place = {value: index for index, value in enumerate(sorted(kept))}
+        places.append(
+            [place[value] if is_known else None
+             for value, is_known in zip(values, known, strict=True)]
+        )  # fmt: skip
+    return [list(row) for row in zip(*places, strict=True)]
+
+
+def outliers(audit: Mapping[str, Any], out_dir: Path) -> list[dict[str, Any]]:
+    """List the runs that the audit found to stand apart, with a link where there is a page.
+
+    Examples
+    --------
+    >>> row = {'run': 'sub-01', 'scanner': 'A', 'reason': 'SNR'}
+    >>> outliers({'outliers': [row]}, Path('absent'))
+    [{'name': 'sub-01', 'link': None, 'scanner': 'A', 'reason': 'SNR'}]
+    """
+    return [
+        {
+            'name': str(row.get('run') or 'n/a'),
+            'link': page_of(str(row.get('run') or ''), out_dir),
+            'scanner': str(row.get('scanner') or 'unknown scanner'),
+            'reason': str(row.get('reason') or 'n/a'),
+        }
+        for row in (audit.get('outliers') or ())[:MAX_LISTED]
+    ]
+
+
+def page_of(name: str, out_dir: Path) -> str | None:
+    """Find the page of the participant that a run's name begins with.
+
+    Examples
+    --------
+    >>> page_of('sub-01_dir-AP', Path('absent')) is None
+    True
+    """
+    match = re.match(r'sub-([A-Za-z0-9]+)(?![^_])', name)
+    page = f'sub-{match[1]}.html' if match else ''
+    return page if page and (out_dir / page).is_file() else None
 
 
 def run_entry(row: Mapping[str, Any], out_dir: Path) -> dict[str, Any]:
@@ -93,13 +175,9 @@ def run_entry(row: Mapping[str, Any], out_dir: Path) -> dict[str, Any]:
     >>> entry['name'], entry['link'], entry['cells'][1]
     ('sub-01_dir-AP', None, 'n/a')
     """
-    participant = str(row.get('participant_id') or '')
-    label = participant.removeprefix('sub-')
-    page = f'sub-{label}.html'
-    linked = LABEL.fullmatch(label) and (out_dir / page).is_file()
     return {
         'name': str(row.get('run') or 'n/a'),
-        'link': page if linked else None,
+        'link': page_of(str(row.get('participant_id') or ''), out_dir),
         'scanner': str(row.get('scanner') or 'unknown scanner'),
         'cells': [
             number(row.get('b_acquired'), digits=4),
@@ -141,11 +219,14 @@ def change(row: Mapping[str, Any], pattern: str, scale: float = 1) -> str:
     )
 
 
-def verdicts(content: GroupContent) -> list[dict[str, str]]:
-    """Collect the sentences at the head of the page."""
-    found = [spectrum_verdict(content, channel) for channel in CHANNELS]
-    found += [texture_verdict(content, channel) for channel in CHANNELS]
-    return [verdict for verdict in found if verdict is not None]
+def verdicts(content: GroupContent, without: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Collect the sentences on spectra and texture, but for what the audit says of them."""
+    found = []
+    if 'frequency' not in without:
+        found += [spectrum_verdict(content, channel) for channel in CHANNELS]
+    if 'texture' not in without:
+        found += [texture_verdict(content, channel) for channel in CHANNELS]
+    return [{'tone': '', 'link': ''} | verdict for verdict in found if verdict is not None]
 
 
 def texture_verdict(content: GroupContent, channel: str) -> dict[str, str]:

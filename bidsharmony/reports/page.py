@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.resources import files
@@ -58,7 +58,7 @@ def environment() -> Environment:
     return env
 
 
-def render(template: str, **values: Any) -> str:
+def render(template: str, *, ranks: Sequence[Sequence[int | None]] = (), **values: Any) -> str:
     """Fill a page template; the style sheet and the content security policy are added here.
 
     The policy allows this very style sheet (by its hash) and pictures inside the page, nothing
@@ -68,21 +68,47 @@ def render(template: str, **values: Any) -> str:
     ----------
     template : str
         file name in ``bidsharmony/data/templates``
+    ranks : sequence of sequences of int or None
+        places of the rows of the table that can be sorted, see :func:`rank_rules`
     **values
         what the template shows
     """
-    style = '\n' + _template_text('page.css')
+    style = '\n' + _template_text('page.css') + rank_rules(ranks)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; "
         "base-uri 'none'; form-action 'none'"
     )
     return environment().get_template(template).render(
-        # our own file, without any value in it
+        # our own file, and of the values integers only
         style=Markup(style),
         policy=policy,
         **values,
     )  # fmt: skip
+
+
+def rank_rules(ranks: Sequence[Sequence[int | None]]) -> str:
+    """Tell each row of a table its place by every column: so it is sorted without a script.
+
+    Inline styles are forbidden on the page, so the places stand in its style sheet, which the
+    policy allows by its hash. A radio button then chooses the column that counts.
+
+    Parameters
+    ----------
+    ranks : one sequence per row: its place by column 0, 1 ...; None goes to the end
+
+    Examples
+    --------
+    >>> rank_rules([[1, 0], [0, None]])
+    '.sortable tbody tr:nth-child(1){--k0:1;--k1:0}\\n.sortable tbody tr:nth-child(2){--k0:0}\\n'
+    """
+    rules = []
+    for number_of_row, places in enumerate(ranks, start=1):
+        told = ';'.join(
+            f'--k{key}:{int(place)}' for key, place in enumerate(places) if place is not None
+        )
+        rules.append(f'.sortable tbody tr:nth-child({number_of_row}){{{told}}}\n')
+    return ''.join(rules)
 
 
 def data_uri(png: bytes) -> str:
