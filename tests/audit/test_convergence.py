@@ -32,7 +32,7 @@ def sample():
 
 def test_smooth_heads_are_learned_sooner(sample):
     """The same seeds give the same curves; losses start near the variance of 1."""
-    first, again = (convergence(sample, seeds=1, budget=60) for _ in range(2))
+    first, again = (convergence(sample, seeds=1, budget=40) for _ in range(2))
     np.testing.assert_array_equal(first.after, again.after)
     assert first.before[0, 0] == pytest.approx(1, abs=0.3)
     found = first.summary()
