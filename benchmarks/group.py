@@ -58,11 +58,13 @@ def main() -> None:
         seconds = time.perf_counter() - begun
         found = json.loads((out_dir / 'group_batcheffects.json').read_text())
         retrained = found['scanner_id']['forest']['retrained']
+        accuracy = ' and '.join(
+            f'{retrained[side]["accuracy"]:.2f} {side}' for side in ('before', 'after')
+        )
         print(
-            f'{found["n_slices"]} slices of {found["n_runs"]} runs on {found["n_scanners"]} scanners: '
-            f'{seconds:.0f} s with --nprocs {given.nprocs} (retrained forest: '
-            f'{retrained["before"]["accuracy"]:.2f} before, {retrained["after"]["accuracy"]:.2f} '
-            f'after, chance {found["chance"]:.2f})'
+            f'{found["n_slices"]} slices of {found["n_runs"]} runs on {found["n_scanners"]} '
+            f'scanners: {seconds:.0f} s with --nprocs {given.nprocs} (retrained forest: '
+            f'{accuracy}, chance {found["chance"]:.2f})'
         )
 
 
