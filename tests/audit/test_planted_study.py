@@ -28,6 +28,7 @@ def small_forests():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(document, 'forest_probe', partial(forest_probe, trees=40))
         patch.setattr(control, 'TREES', 10)
+        patch.setattr(control, 'SPLITS', 4)
         yield
 
 
