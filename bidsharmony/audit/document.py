@@ -213,10 +213,8 @@ def _say_who_is_missing(gaps: _Gaps, summary: GroupSummary) -> None:
         for one in summary.ordered():
             if one not in enough:
                 count = f'{len(one.subjects)} subject' + ('' if len(one.subjects) == 1 else 's')
-                gaps.add(
-                    f'scanner {one.label}',
-                    f'{count}, at least {MIN_SUBJECTS} are needed: left out',
-                )
+                reason = f'left out: {count}, at least {MIN_SUBJECTS} are needed'
+                gaps.add(f'scanner {one.label}', reason)
     shared = any(a.subjects & b.subjects for a, b in combinations(enough, 2))
     if len(enough) > 1 and not shared:
         gaps.add(
