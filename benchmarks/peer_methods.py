@@ -10,7 +10,6 @@ from cohort import CHANNELS, FOV, Cohort, destroyed, harmonized
 from scipy import ndimage
 from skimage.exposure import match_histograms
 
-from bidsharmony.evaluation.fidelity import affine_fit
 from bidsharmony.network.weights import Weights
 from bidsharmony.physics.protocol import Protocol
 from bidsharmony.physics.scanner import FWHM_PER_SD, KSpace
@@ -49,9 +48,7 @@ def methods(weights: Weights) -> dict[str, Method]:
     }
 
 
-def by_run(
-    cohort: Cohort, change: Callable[[np.ndarray, np.ndarray], np.ndarray]
-) -> np.ndarray:
+def by_run(cohort: Cohort, change: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
     """Change every channel of every run, (N, F, F), with its masks; (H, S, N, 2, F, F)."""
     scans = cohort.images['bicubic']
     out = np.empty_like(scans)
@@ -167,9 +164,7 @@ def blurred_to_worst(cohort: Cohort) -> np.ndarray:
     widths = np.array([scanner_fwhm(protocol) for protocol in cohort.protocols])
     worst = np.full(2, widths.max())
     scans = cohort.images['bicubic']
-    return np.stack(
-        [blurred_to(scans[:, s], own, worst) for s, own in enumerate(widths)], axis=1
-    )
+    return np.stack([blurred_to(scans[:, s], own, worst) for s, own in enumerate(widths)], axis=1)
 
 
 def nyul(cohort: Cohort) -> np.ndarray:
@@ -212,11 +207,6 @@ def in_truths_unit(cohorts: Sequence[Cohort], made: Sequence[np.ndarray]) -> lis
         for image in out:
             image[..., c, :, :] = slope * image[..., c, :, :] + intercept
     return out
-
-
-def best_fit(cohorts: Sequence[Cohort], made: Sequence[np.ndarray], channel: int) -> tuple:
-    """Return slope and intercept of the least-squares line from a method's values to the truth."""
-    return affine_fit(*values_in_mask(cohorts, made, channel))
 
 
 def values_in_mask(
