@@ -14,6 +14,8 @@ from bidsharmony.network.weights import Weights
 from bidsharmony.physics.protocol import Protocol
 from bidsharmony.physics.scanner import FWHM_PER_SD, KSpace
 
+OURS = 'bidsharmony'
+AS_COARSE = 'bidsharmony, as coarse'
 OVERSAMPLING = 64  # of a point-spread function, so that its width can be read off
 
 
@@ -35,7 +37,10 @@ class Method:
 
 
 def methods(weights: Weights) -> dict[str, Method]:
-    """Return all methods of the table of images, in its order."""
+    """Return all methods of the table of images, in its order.
+
+    `AS_COARSE` takes what `OURS` made from the images of the cohort.
+    """
     return {
         'identity': Method(lambda cohort, rng: cohort.images['bicubic']),
         'blur-to-worst': Method(lambda cohort, rng: blurred_to_worst(cohort)),
@@ -44,7 +49,8 @@ def methods(weights: Weights) -> dict[str, Method]:
         'Nyul': Method(lambda cohort, rng: nyul(cohort), keeps_unit=False),
         'WhiteStripe': Method(lambda cohort, rng: by_run(cohort, white_striped), keeps_unit=False),
         'destroyer': Method(destroyed),
-        'bidsharmony': Method(lambda cohort, rng: harmonized(weights, cohort)),
+        OURS: Method(lambda cohort, rng: harmonized(weights, cohort)),
+        AS_COARSE: Method(lambda cohort, rng: as_coarse(cohort, weights.fwhm_mm)),
     }
 
 
@@ -87,8 +93,8 @@ def matched(run: np.ndarray, masks: np.ndarray, reference: np.ndarray) -> np.nda
 
 
 def reference_scanner(protocols: Sequence[Protocol]) -> int:
-    """Return the position of the scanner of the highest SNR, which others are matched to."""
-    return int(np.argmax([protocol.snr for protocol in protocols]))
+    """Return the position of the scanner of the smallest voxel, which others are matched to."""
+    return int(np.argmin([p.pixel**2 / p.phase_resolution * p.thickness for p in protocols]))
 
 
 def histograms_matched(cohort: Cohort) -> np.ndarray:
@@ -165,6 +171,12 @@ def blurred_to_worst(cohort: Cohort) -> np.ndarray:
     worst = np.full(2, widths.max())
     scans = cohort.images['bicubic']
     return np.stack([blurred_to(scans[:, s], own, worst) for s, own in enumerate(widths)], axis=1)
+
+
+def as_coarse(cohort: Cohort, fwhm: float) -> np.ndarray:
+    """Blur what bidsharmony made, of `fwhm` mm, to the resolution that `blurred_to_worst` has."""
+    worst = max(scanner_fwhm(protocol).max() for protocol in cohort.protocols)
+    return blurred_to(cohort.images[OURS], np.full(2, fwhm), np.full(2, worst))
 
 
 def nyul(cohort: Cohort) -> np.ndarray:

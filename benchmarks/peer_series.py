@@ -36,7 +36,6 @@ RIM = 3  # mm, from pure white matter to where its measures are taken
 MAPS = ('md', 'fa')
 WHITE = TISSUE_NAMES.index('white matter')
 LEAST = 1e-4  # of S_b / S_0, so that it has a logarithm
-SMOOTH = 1.5  # pixels of `GRID`: deviation of the kernel that smooths energies of a template
 
 
 @dataclass(frozen=True)
@@ -135,8 +134,8 @@ def _run(scan: Scan, protocol: Protocol) -> Run:
 def rish_attenuations(runs: list[list[Run]], reference: int) -> list[list[np.ndarray]]:
     """Harmonize S_b / S_0 of every run by RISH; [head][scanner] of (V, n).
 
-    The template is the box round the brain; energies are averaged there over all heads and
-    smoothed, and the scale is read off at every voxel.
+    The template is the box round the brain; energies are averaged there over all heads, and the
+    scale is read off at every voxel.
     """
     brains = [row[0].scan.truth.maps['brain'] for row in runs]
     template = []
@@ -148,8 +147,7 @@ def rish_attenuations(runs: list[list[Run]], reference: int) -> list[list[np.nda
             parts = [energy[:, degree] for degree in range(energy.shape[1])]
             maps = [boxed(run.in_brain(part), brain) for part in [np.ones(len(energy)), *parts]]
             total = total + np.stack(maps)
-        # the brain's share falls out of the ratio: it is the same on all scanners but for rims
-        share, *energy = (ndimage.gaussian_filter(part, (SMOOTH, SMOOTH, 0)) for part in total)
+        share, *energy = total
         template.append([part / np.maximum(share, 0.1) for part in energy])
     scales = np.sqrt(np.array(template)[reference] / np.maximum(template, 1e-12))
     found = []
@@ -257,6 +255,41 @@ def combat(maps: np.ndarray) -> np.ndarray:
     return np.asarray(made, np.float64).reshape(maps.shape)
 
 
+def combat_by_region(maps: np.ndarray, white: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """Harmonize means of regions by ComBat, and move all voxels of a region as their mean moves.
+
+    Parameters
+    ----------
+    maps : (H, S, V) float
+    white : (H, V) bool
+        Where means are taken.
+    regions : (V,) int
+        From 0.
+
+    Returns
+    -------
+    (H, S, V) float64
+    """
+    count = int(regions.max()) + 1
+    members = [
+        [white[h] & (regions == region) for region in range(count)] for h in range(len(maps))
+    ]
+    # a region that one head does not have is no feature of all runs
+    kept = [r for r in range(count) if all(row[r].any() for row in members)]
+    means = np.stack(
+        [
+            np.stack([maps[h][:, members[h][r]].mean(axis=1) for r in kept], axis=1)
+            for h in range(len(maps))
+        ]
+    )
+    moved = combat(means) / means
+    out = np.array(maps, np.float64)
+    for h, row in enumerate(members):
+        for position, region in enumerate(kept):
+            out[h][:, row[region]] *= moved[h, :, position, None]
+    return out
+
+
 def compare(
     heads: Sequence[Head],
     protocols: Sequence[Protocol],
@@ -314,12 +347,19 @@ def compare(
         mark = time.process_time()
         maps['ComBat, maps'] = {name: combat(maps['input'][name]) for name in MAPS}
         seconds['ComBat, maps'] = time.process_time() - mark
+        mark = time.process_time()
+        regions = _quarters(shared.shape)[shared]
+        maps['ComBat, regions'] = {
+            name: combat_by_region(maps['input'][name], white, regions) for name in MAPS
+        }
+        seconds['ComBat, regions'] = time.process_time() - mark
     except ImportError as error:
         not_run.append({'what': 'ComBat', 'reason': str(error)})
     canonical = meet([[one[1] for one in row] for row in passed])[:, :, shared]
     maps['bidsharmony, canonical ADC'] = {'md': canonical}
     seconds['bidsharmony, canonical ADC'] = seconds['bidsharmony, series']
-    order = ('input', 'RISH', 'ComBat, maps', 'bidsharmony, series', 'bidsharmony, canonical ADC')
+    order = ('input', 'RISH', 'ComBat, maps', 'ComBat, regions')
+    order += ('bidsharmony, series', 'bidsharmony, canonical ADC')
     figures = {
         method: {
             **_figures(maps[method], truth, white),
@@ -333,6 +373,12 @@ def compare(
     )
     figures['input']['voxels_of_a_head'] = float(white.sum(axis=1).mean())
     return figures, not_run
+
+
+def _quarters(shape: Sequence[int]) -> np.ndarray:
+    """Number the quarters of every slice of the box, int."""
+    rows, columns, slices = np.indices(shape)
+    return slices * 4 + (rows * 2 // shape[0]) * 2 + columns * 2 // shape[1]
 
 
 def _pure_white(run: Run) -> np.ndarray:

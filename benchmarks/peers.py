@@ -38,7 +38,7 @@ from measures import (
     summary,
     worst_decile,
 )
-from peer_methods import Method, in_truths_unit, methods
+from peer_methods import AS_COARSE, OURS, Method, in_truths_unit, methods
 from peer_series import compare
 from quality import TRAINED_WELL, commit, say, table
 
@@ -52,7 +52,7 @@ from bidsharmony.network.training import TESTING, load_individuals
 from bidsharmony.network.weights import load_weights
 from bidsharmony.physics.protocol import held_out_scanners
 
-OURS, CONTROL, BASIS = 'bidsharmony', 'destroyer', 'identity'
+CONTROL, BASIS = 'destroyer', 'identity'
 SERIES = 'series'
 DICE = 0.90  # median, by either rule
 PSNR_LOSS, SSIM_LOSS = 0.5, 0.02  # under the identity's, dB and index
@@ -221,6 +221,7 @@ def half_of_best(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
         ours = remains.pop(OURS)
         remains.pop(CONTROL, None)
         row: dict[str, Any] = {'axis': name, 'ours': ours}
+        row['ours_as_coarse'] = remains.pop(AS_COARSE, None)
         passing = {m: value for m, value in remains.items() if not found[m]['fails']}
         for which, peers in (('passing', passing), ('any', remains)):
             best = min(peers, key=peers.__getitem__, default=None)
@@ -280,10 +281,12 @@ def lines(
 def verdict_lines(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Write what remains, ours and the best peers', as cells."""
     said = {True: 'yes', False: 'no', None: 'n/a'}
-    out = [['what remains (simulated)', OURS]]
+    out = [['what remains (simulated)', OURS, AS_COARSE]]
     out[0] += ['best peer that passes', 'at most half', 'best of all peers', 'at most half']
     for row in rows:
+        coarse = row['ours_as_coarse']
         cells = [row['axis'], f'{row["ours"]:.3f}']
+        cells.append('n/a' if coarse is None else f'{coarse:.3f}')
         for which in ('passing', 'any'):
             best = row[f'best_{which}']
             text = 'none' if best is None else f'{best}: {row[f"best_{which}_remains"]:.3f}'
@@ -314,7 +317,7 @@ def images_compared(
     not_run = []
     before = None
     for number, (name, method) in enumerate(methods(weights).items()):
-        if name not in {BASIS, *options.methods}:
+        if name not in {BASIS, *options.methods} or (name == AS_COARSE and OURS not in found):
             continue
         began = time.process_time()
         try:
@@ -326,6 +329,11 @@ def images_compared(
             not_run.append({'what': name, 'reason': str(error)})
             continue
         seconds = time.process_time() - began
+        if name == OURS:
+            for cohort, image in zip(native, made, strict=True):
+                cohort.images[OURS] = image
+        if name == AS_COARSE:
+            seconds += found[OURS]['seconds_per_run'] * sum(m.shape[0] * m.shape[1] for m in made)
         cohorts = [
             replace(cohort, images={'bicubic': image}).at(options.resolution, weights.fwhm_mm)
             for cohort, image in zip(native, made, strict=True)

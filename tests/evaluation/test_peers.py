@@ -63,14 +63,18 @@ def test_z_scores_take_out_scale_and_offset(bench, scaled):
 
 def test_matched_histograms_take_out_any_rising_curve(bench, scaled):
     scanner = bench.peer_methods.reference_scanner(scaled.protocols)
-    assert scaled.protocols[scanner].snr == max(p.snr for p in scaled.protocols)
     reference = scaled.images['bicubic'][0, scanner]
     scans = scaled.images['bicubic'].copy()
     for s in range(3):
-        scans[0, s] = reference ** (1 + s)
+        scans[0, s] = reference ** (1 + (s - scanner) % 3)
     made = bench.peer_methods.histograms_matched(replace(scaled, images={'bicubic': scans}))
     for s in range(3):
         np.testing.assert_allclose(made[0, s], reference, rtol=1e-5)
+
+
+def test_the_reference_has_the_smallest_voxel(bench):
+    scanners = [protocol(2.0, thickness=2.0), protocol(1.8, thickness=3.0), protocol(1.9)]
+    assert bench.peer_methods.reference_scanner(scanners) == 0
 
 
 def protocol(pixel, **more):
@@ -106,11 +110,21 @@ def test_blurring_to_the_worst_makes_resolutions_equal(bench):
 
 def test_the_worst_scanner_stays_as_it_is(bench, scaled):
     scanners = [protocol(1.5), protocol(3.0), protocol(2.0)]
-    cohort = replace(scaled, protocols=scanners)
+    alike = np.repeat(scaled.images['bicubic'][:, :1], 3, axis=1)
+    cohort = replace(scaled, protocols=scanners, images={'bicubic': alike})
     made = bench.peer_methods.blurred_to_worst(cohort)
     changed = np.abs(made - cohort.images['bicubic']).max(axis=(0, 2, 3, 4, 5))
     assert changed[1] == 0
     assert changed[0] > changed[2] > 0.01
+
+
+def test_as_coarse_is_as_coarse_as_the_worst_scanner(bench, scaled):
+    cohort = replace(scaled, protocols=[protocol(1.5), protocol(3.0), protocol(2.0)])
+    cohort.images['bidsharmony'] = scaled.images['bicubic']
+    widths = np.full(2, 2.0), np.full(2, 3.0 * 1.207)
+    expected = bench.peer_methods.blurred_to(scaled.images['bicubic'], *widths)
+    made = bench.peer_methods.as_coarse(cohort, 2.0)
+    np.testing.assert_allclose(made, expected, atol=0.02)
 
 
 def test_images_without_a_unit_get_that_of_the_truth(bench, scaled):
@@ -201,10 +215,12 @@ def test_half_of_the_best_peer_that_passes(bench):
         'careless': figures(0.3, ['psnr_b0']),
         'destroyer': figures(-0.1, ['psnr_b0']),
         'bidsharmony': figures(0.2, []),
+        'bidsharmony, as coarse': figures(0.1, ['psnr_b0']),
     }
     for row in bench.peers.half_of_best(found):
         assert (row['best_passing'], row['at_most_half_of_passing']) == ('careful', True)
         assert (row['best_any'], row['at_most_half_of_any']) == ('careless', False)
+        assert row['ours_as_coarse'] == 0.1
 
 
 def test_a_box_goes_round_the_brain_of_any_size(bench):
@@ -239,6 +255,22 @@ def test_combat_takes_out_a_shift(bench, rng):
     made = bench.peer_series.combat(maps)
     assert np.ptp(maps.mean(axis=(0, 2))) > 0.9
     assert np.ptp(made.mean(axis=(0, 2))) < 0.1
+
+
+def test_combat_moves_the_voxels_of_a_region_together(bench, rng):
+    pytest.importorskip('neuroHarmonize', reason=MISSING)
+    maps = 5 + rng.standard_normal((6, 1, 40)) + 0.1 * rng.standard_normal((6, 3, 40))
+    maps[:, 2] += 1
+    white = np.ones((6, 40), bool)
+    white[:, ::7] = False
+    regions = np.arange(40) // 10
+    made = bench.peer_series.combat_by_region(maps, white, regions)
+    np.testing.assert_array_equal(made[:, :, ::7], maps[:, :, ::7])
+    means = np.stack([made[:, :, white[0] & (regions == r)].mean(axis=2) for r in range(4)])
+    assert np.ptp(means.mean(axis=(0, 1))) < 0.1
+    ratio = (made / maps)[0, 0, [1, 2, 3]]
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-9)
+    assert abs(ratio[0] - 1) > 0.01
 
 
 def test_the_tables_of_the_documentation_are_those_that_were_measured(bench, repository):
