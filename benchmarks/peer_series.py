@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import rish
+from combat import combat, combat_by_region, quarters
 from measures import summary
 from peer_methods import reference_scanner
 from scipy import ndimage
@@ -244,52 +245,6 @@ def _sampled(image: np.ndarray, places: Sequence[np.ndarray]) -> np.ndarray:
     )
 
 
-def combat(maps: np.ndarray) -> np.ndarray:
-    """Harmonize maps, (H, S, V), by ComBat with empirical Bayes (neuroHarmonize), no covariate."""
-    import pandas as pd
-    from neuroHarmonize import harmonizationLearn
-
-    heads, scanners, voxels = maps.shape
-    sites = pd.DataFrame({'SITE': np.tile([f'scanner-{s}' for s in range(scanners)], heads)})
-    _, made = harmonizationLearn(maps.reshape(-1, voxels), sites)
-    return np.asarray(made, np.float64).reshape(maps.shape)
-
-
-def combat_by_region(maps: np.ndarray, white: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """Harmonize means of regions by ComBat, and move all voxels of a region as their mean moves.
-
-    Parameters
-    ----------
-    maps : (H, S, V) float
-    white : (H, V) bool
-        Where means are taken.
-    regions : (V,) int
-        From 0.
-
-    Returns
-    -------
-    (H, S, V) float64
-    """
-    count = int(regions.max()) + 1
-    members = [
-        [white[h] & (regions == region) for region in range(count)] for h in range(len(maps))
-    ]
-    # a region that one head does not have is no feature of all runs
-    kept = [r for r in range(count) if all(row[r].any() for row in members)]
-    means = np.stack(
-        [
-            np.stack([maps[h][:, members[h][r]].mean(axis=1) for r in kept], axis=1)
-            for h in range(len(maps))
-        ]
-    )
-    moved = combat(means) / means
-    out = np.array(maps, np.float64)
-    for h, row in enumerate(members):
-        for position, region in enumerate(kept):
-            out[h][:, row[region]] *= moved[h, :, position, None]
-    return out
-
-
 def compare(
     heads: Sequence[Head],
     protocols: Sequence[Protocol],
@@ -348,7 +303,7 @@ def compare(
         maps['ComBat, maps'] = {name: combat(maps['input'][name]) for name in MAPS}
         seconds['ComBat, maps'] = time.process_time() - mark
         mark = time.process_time()
-        regions = _quarters(shared.shape)[shared]
+        regions = quarters(shared.shape)[shared]
         maps['ComBat, regions'] = {
             name: combat_by_region(maps['input'][name], white, regions) for name in MAPS
         }
@@ -373,12 +328,6 @@ def compare(
     )
     figures['input']['voxels_of_a_head'] = float(white.sum(axis=1).mean())
     return figures, not_run
-
-
-def _quarters(shape: Sequence[int]) -> np.ndarray:
-    """Number the quarters of every slice of the box, int."""
-    rows, columns, slices = np.indices(shape)
-    return slices * 4 + (rows * 2 // shape[0]) * 2 + columns * 2 // shape[1]
 
 
 def _pure_white(run: Run) -> np.ndarray:

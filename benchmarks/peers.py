@@ -234,7 +234,7 @@ def half_of_best(found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
     return rows
 
 
-COLUMNS = (
+FIDELITY_COLUMNS = (
     ('psnr_b0', 'PSNR b=0 (dB)', '.1f'),
     ('psnr_trace', 'PSNR trace (dB)', '.1f'),
     ('ssim_b0', 'SSIM b=0', '.3f'),
@@ -242,13 +242,15 @@ COLUMNS = (
     ('dice_adc_dark', 'Dice ADC-dark', '.3f'),
     ('dice_trace_bright', 'Dice trace-bright', '.3f'),
     ('adc_error_percent', 'ADC error (%)', '.1f'),
+    ('seconds_per_run', 's per run', '.2f'),
+)
+SCANNER_COLUMNS = (
     ('probe_frozen', 'forest, frozen', '.2f'),
     ('probe_retrained', 'forest, retrained', '.2f'),
     ('glcm_eta2', 'GLCM eta2', '.3f'),
     ('psd_distance', 'PSD distance (dB)', '.2f'),
     ('cv_b0', 'CV b=0', '.3f'),
     ('cv_trace', 'CV trace', '.3f'),
-    ('seconds_per_run', 's per run', '.2f'),
 )
 SERIES_COLUMNS = (
     ('md_error', 'MD error (%)', '.1f'),
@@ -297,11 +299,11 @@ def verdict_lines(rows: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 def tables_of(document: Mapping[str, Any]) -> dict[str, list[list[str]]]:
     """Write the tables of the documentation, rows of cells by name."""
-    shown = lines(document['methods'], COLUMNS)
+    shown = lines(document['methods'], FIDELITY_COLUMNS)
     shown[0].append('fidelity')
     for row, figures in zip(shown[1:], document['methods'].values(), strict=True):
         row.append('fails' if figures['fails'] else 'passes')
-    tables = {'images': shown}
+    tables = {'fidelity': shown, 'scanner': lines(document['methods'], SCANNER_COLUMNS)}
     if 'half_of_best' in document:
         tables['remaining'] = verdict_lines(document['half_of_best'])
     if 'series' in document:

@@ -16,7 +16,7 @@ from bidsharmony.physics.signal import Contrast
 from bidsharmony.physics.volumes import gradient_directions
 from tests.physics.heads import ball
 
-SCRIPTS = ('cohort', 'peer_methods', 'peer_series', 'peers', 'rish')
+SCRIPTS = ('cohort', 'combat', 'peer_methods', 'peer_series', 'peers', 'rish')
 MISSING = 'a peer of benchmarks/requirements-peers.txt is not installed'
 
 
@@ -47,7 +47,7 @@ def scaled(bench, rng):
     return tiny(bench, truth, scans, held_out_scanners(rng)[:3])
 
 
-@pytest.mark.parametrize('name', ['peer_methods', 'peer_series', 'peers', 'rish'])
+@pytest.mark.parametrize('name', ['combat', 'peer_methods', 'peer_series', 'peers', 'rish'])
 def test_examples_hold(bench, name):
     found = doctest.testmod(getattr(bench, name))
     assert found.attempted > 0
@@ -252,7 +252,7 @@ def test_combat_takes_out_a_shift(bench, rng):
     heads = rng.standard_normal((6, 1, 40)) + 5
     maps = heads + 0.1 * rng.standard_normal((6, 3, 40))
     maps[:, 2] += 1
-    made = bench.peer_series.combat(maps)
+    made = bench.combat.combat(maps)
     assert np.ptp(maps.mean(axis=(0, 2))) > 0.9
     assert np.ptp(made.mean(axis=(0, 2))) < 0.1
 
@@ -264,7 +264,7 @@ def test_combat_moves_the_voxels_of_a_region_together(bench, rng):
     white = np.ones((6, 40), bool)
     white[:, ::7] = False
     regions = np.arange(40) // 10
-    made = bench.peer_series.combat_by_region(maps, white, regions)
+    made = bench.combat.combat_by_region(maps, white, regions)
     np.testing.assert_array_equal(made[:, :, ::7], maps[:, :, ::7])
     means = np.stack([made[:, :, white[0] & (regions == r)].mean(axis=2) for r in range(4)])
     assert np.ptp(means.mean(axis=(0, 1))) < 0.1
@@ -279,7 +279,7 @@ def test_the_tables_of_the_documentation_are_those_that_were_measured(bench, rep
     assert document['simulated'] is True
     assert document['methods']['destroyer']['fails']
     tables = bench.peers.tables_of(document)
-    assert set(tables) == {'images', 'remaining', 'series'}
+    assert set(tables) == {'fidelity', 'scanner', 'remaining', 'series'}
     for name, rows in tables.items():
         with (folder / f'{name}.csv').open(newline='', encoding='utf-8') as file:
             assert list(csv.reader(file)) == rows
