@@ -121,7 +121,7 @@ def measure(
         lambda drawn: eta_squared(textures, drawn, within_heads=False), heads, runs
     )
     figures['eta2_above_chance'] = derived(
-        lambda drawn: float(np.mean([eta2_above_chance(t[drawn]) for t in textures])), heads, runs
+        lambda drawn: float(np.mean([eta2_above_chance(t, drawn) for t in textures])), heads, runs
     )
     distances = [[scanner_spectral_distance(b['spectra'][:, :, c]) for c in (0, 1)] for b in batch]
     figures['psd_distance'] = summary(np.moveaxis(np.array(distances), 1, 2))
@@ -149,14 +149,17 @@ def measure(
     return figures, features
 
 
-def eta2_above_chance(values: np.ndarray) -> float:
+def eta2_above_chance(values: np.ndarray, drawn: np.ndarray | None = None) -> float:
     """Return by how much the scanners' share of variance exceeds that of shuffled labels.
 
-    Shuffled within each of H heads, scanners hold on average 1 / H of what varies within heads.
+    Shuffled within each of H heads, scanners hold on average 1 / H of what varies within heads;
+    more where a head is drawn several times, since it brings the same labels each time.
 
     Parameters
     ----------
     values : (H, S, features) float
+    drawn : (n,) int, optional
+        Positions of heads, all of them once if None.
 
     Returns
     -------
@@ -169,10 +172,15 @@ def eta2_above_chance(values: np.ndarray) -> float:
     >>> eta2_above_chance((heads + scanners)[..., None])  # half of all, a quarter by chance
     0.25
     """
-    share = scanner_eta_squared(values)
-    within = scanner_eta_squared(values, within_heads=True)
-    varies_within = np.where(within > 0, share / np.where(within > 0, within, 1), 0)
-    return float(np.mean(share - varies_within / len(values)))
+    drawn = np.arange(len(values)) if drawn is None else np.asarray(drawn)
+    values = np.asarray(values, np.float64)
+    some = values[drawn]
+    total = ((some - some.mean(axis=(0, 1))) ** 2).sum(axis=(0, 1))
+    within = ((values - values.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)  # (H, features)
+    times = np.bincount(drawn, minlength=len(values))
+    by_chance = (times**2) @ within / len(drawn)
+    share = scanner_eta_squared(some)
+    return float(np.mean(np.where(share > 0, share - by_chance / np.maximum(total, 1e-300), 0)))
 
 
 def lesions_kept(cohorts: Sequence[Cohort]) -> dict[str, dict[str, float]]:

@@ -205,6 +205,15 @@ def test_nothing_remains_of_the_scanner_in_the_truth(bench, measured):
     assert measured['identity']['seconds_per_run'] == 0.5
 
 
+@pytest.mark.parametrize('drawn', [None, [0, 0, 0, 1, 2, 3]])
+def test_shuffled_scanners_are_at_chance(bench, rng, drawn):
+    """Heads differ, scanners do not; a head drawn three times is no three heads."""
+    values = 3 * rng.standard_normal((6, 1, 4000)) + rng.standard_normal((6, 7, 4000))
+    assert bench.peers.eta2_above_chance(values, drawn) == pytest.approx(0, abs=2e-3)
+    marked = values + np.arange(7)[:, None]
+    assert bench.peers.eta2_above_chance(marked, drawn) > 0.1
+
+
 def test_half_of_the_best_peer_that_passes(bench):
     def figures(remains, fails):
         return {'fails': fails, **{key: {'value': remains} for key in bench.peers.REMAINING}}
