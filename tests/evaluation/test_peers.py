@@ -172,7 +172,7 @@ def measured(bench):
     """Return figures of the identity, the destroyer and the truth itself on simulated balls."""
     heads = [Head('one', ball().codes), Head('two', ball(radius=52).codes)]
     protocols = held_out_scanners(np.random.default_rng(3))
-    cohort = bench.cohort.simulate(heads, protocols, 4, seed=1)
+    cohort = bench.cohort.simulate(heads, protocols, 2, seed=1)
     methods = bench.peer_methods.methods(None)
     found, before = {}, None
     for name in ('identity', 'destroyer', 'bidsharmony'):
@@ -181,7 +181,7 @@ def measured(bench):
         else:
             made = methods[name].make(cohort, np.random.default_rng(5))
         only = replace(cohort, images={'bicubic': made})
-        figures, features = bench.peers.measure([only], methods[name], 7.0, 0.25, 20, before)
+        figures, features = bench.peers.measure([only], methods[name], 7.0, 0.25, 10, before)
         before = features if before is None else before
         figures['fails'] = bench.peers.failures(figures, found.get('identity', figures))
         found[name] = figures
