@@ -1,4 +1,4 @@
-"""The deep probe finds a planted scanner, finds none where there is none, and goes on after a stop.
+"""The deep probe finds a planted scanner, none where there is none, and goes on after a stop.
 
 A network of two layers stands in for ResNet-50 where it is trained, which has a test of its own.
 """
