@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from bidsharmony.audit import control, document
-from bidsharmony.audit.document import audit_document
 from bidsharmony.audit.forest_probe import forest_probe
 from bidsharmony.audit.scores import Probe
+from bidsharmony.cli import group
 from bidsharmony.cli.group import run_group
 from bidsharmony.evaluation import finished
 from bidsharmony.settings import Settings
@@ -197,15 +197,17 @@ def test_deep_results_take_their_places(tmp_path, monkeypatch):
         seen['slices'] = len(sample)
         return 'it did not converge'
 
-    given = partial(audit_document, deep_probe=deep, autoencoder=curves)
-    monkeypatch.setattr(document, 'audit_document', given)
-    found = audit(tmp_path, audit='standard')
+    monkeypatch.setattr(group, '_deep_probe', lambda settings, sample: deep(sample))
+    monkeypatch.setattr(group, '_autoencoder', lambda settings, sample: curves(sample))
+    found = audit(tmp_path, audit='full')
     assert found['scanner_id']['model'] == 'a network'
     assert found['scanner_id']['retrained']['after']['n_slices'] == seen['slices'] == 6
     assert found['embedding']['features'] == 'its last layer'
     assert reasons(found)['autoencoder'] == 'it did not converge'
     assert 'scanner_id (deep network)' not in reasons(found)
     assert {entry['what'] for entry in found['not_counted']} == {'scanner_id'}
+    found = audit(tmp_path, audit='standard')
+    assert reasons(found)['autoencoder'] == 'left out by --audit standard'
     found = audit(tmp_path, audit='quick')
     assert 'model' not in found['scanner_id']
     assert reasons(found)['autoencoder'] == 'left out by --audit quick'
