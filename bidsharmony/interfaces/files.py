@@ -16,8 +16,8 @@ import numpy as np
 from bidsharmony.interfaces.voxels import VolumeRanges
 from bidsharmony.numerics.gradients import GradientError, parse_bvals, parse_bvecs
 
-MAX_SERIES_BYTES = 64 * 1024**3
-"""More than any scanner makes in one series; a header that claims it is wrong or hostile."""
+MAX_SERIES_BYTES = 64 * 10**9
+"""As ``settings.MAX_GB``, for whoever does not say it."""
 
 MAX_VOLUMES = 100_000
 """More than any series has."""

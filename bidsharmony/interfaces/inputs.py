@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,30 @@ def check_run(
         lesion_masks=lesion_masks,
         no_series=NO_DIRECTIONS if table.is_directionless else '',
     )
+
+
+def note_twins(checked: Sequence[CheckedRun]) -> list[CheckedRun]:
+    """Warn of runs of a participant whose images are copies of each other, byte for byte.
+
+    Each depends on the other then: once one of them is gone, the warning goes too.
+    """
+    copies: dict[str, list[CheckedRun]] = {}
+    for item in checked:
+        copies.setdefault(item.inputs[item.run.relative], []).append(item)
+    noted = []
+    for item in checked:
+        digest = item.inputs[item.run.relative]
+        twins = [other.run for other in copies[digest] if other is not item]
+        if twins:
+            names = ' and '.join(run.image.name for run in twins)
+            warning = f'The image is a copy of {names}: one acquisition is counted twice.'
+            item = replace(
+                item,
+                warnings=(*item.warnings, warning),
+                inputs=item.inputs | {run.relative: digest for run in twins},
+            )
+        noted.append(item)
+    return noted
 
 
 def _check_trace(run: DwiRun, b0_threshold: float, max_bytes: int) -> CheckedRun:
