@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import sys
 import tempfile
 import time
@@ -53,17 +54,27 @@ def main() -> None:
             audit='quick',
             nprocs=given.nprocs,
         )
-        begun = time.perf_counter()
+        begun, spent = time.perf_counter(), _processor_seconds()
         run_group(settings)
-        seconds = time.perf_counter() - begun
+        seconds, processor = time.perf_counter() - begun, _processor_seconds() - spent
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         found = json.loads((out_dir / 'group_batcheffects.json').read_text())
         retrained = found['scanner_id']['forest']['retrained']
-        print(
-            f'{found["n_slices"]} slices of {found["n_runs"]} runs on {found["n_scanners"]} scanners: '
-            f'{seconds:.0f} s with --nprocs {given.nprocs} (retrained forest: '
-            f'{retrained["before"]["accuracy"]:.2f} before, {retrained["after"]["accuracy"]:.2f} '
-            f'after, chance {found["chance"]:.2f})'
+        accuracy = ' and '.join(
+            f'{retrained[side]["accuracy"]:.2f} {side}' for side in ('before', 'after')
         )
+        print(
+            f'{found["n_slices"]} slices of {found["n_runs"]} runs on {found["n_scanners"]} '
+            f'scanners: {seconds:.0f} s with --nprocs {given.nprocs}, {processor:.0f} s of '
+            f'processor time, {peak:.1f} GB at most\n'
+            f'Retrained forest: {accuracy}, chance {found["chance"]:.2f}'
+        )
+
+
+def _processor_seconds() -> float:
+    """Return what this process and those that it started have used."""
+    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in both)
 
 
 if __name__ == '__main__':

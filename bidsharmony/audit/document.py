@@ -43,7 +43,7 @@ Autoencoder = Callable[[Sample], Mapping[str, Any] | str]
 MOST_UNREAD = 50
 """Runs that are named one by one."""
 
-_NOT_HERE = 'this version does not have it'
+_NOT_GIVEN = 'none was given'
 
 
 class Collector:
@@ -213,10 +213,8 @@ def _say_who_is_missing(gaps: _Gaps, summary: GroupSummary) -> None:
         for one in summary.ordered():
             if one not in enough:
                 count = f'{len(one.subjects)} subject' + ('' if len(one.subjects) == 1 else 's')
-                gaps.add(
-                    f'scanner {one.label}',
-                    f'{count}, at least {MIN_SUBJECTS} are needed: left out',
-                )
+                reason = f'left out: {count}, at least {MIN_SUBJECTS} are needed'
+                gaps.add(f'scanner {one.label}', reason)
     shared = any(a.subjects & b.subjects for a, b in combinations(enough, 2))
     if len(enough) > 1 and not shared:
         gaps.add(
@@ -249,14 +247,18 @@ def _learned(
         'forest': probe_block(forest, n_scanners),
     }
     _count(gaps, 'scanner_id.forest', forest)
-    deep = deep_probe(sample) if deep_probe else left_out or _NOT_HERE
+    deep = deep_probe(sample) if deep_probe else left_out or _NOT_GIVEN
     if isinstance(deep, str):
         gaps.add('scanner_id (deep network)', deep)
     else:
         block = {'model': deep.model, **block, **probe_block(deep, n_scanners)}
         _count(gaps, 'scanner_id', deep)
     found['scanner_id'] = block
-    found['embedding'] = embedding(forest if isinstance(deep, str) else deep)
+    points = embedding(forest if isinstance(deep, str) else deep)
+    if isinstance(points, str):
+        gaps.add('embedding', points)
+    else:
+        found['embedding'] = points
     return found
 
 
@@ -327,7 +329,7 @@ def _autoencoder(
 ) -> Mapping[str, Any] | None:
     """Run the autoencoder, or say why not."""
     if autoencoder is None:
-        gaps.add('autoencoder', f'left out by --audit {audit}' if audit else _NOT_HERE)
+        gaps.add('autoencoder', f'left out by --audit {audit}' if audit else _NOT_GIVEN)
         return None
     block = autoencoder(sample) if len(sample) else 'no audit slices'
     if isinstance(block, str):

@@ -21,7 +21,7 @@ COMPONENTS = 50
 PERPLEXITY = 30.0
 
 
-def embedding(probe: Probe, *, seed: int = 0) -> dict[str, Any]:
+def embedding(probe: Probe, *, seed: int = 0) -> dict[str, Any] | str:
     """Lay slices out in the plane by their features, before and after.
 
     Features are standardised, each side by its own mean and deviation, and reduced to their
@@ -35,12 +35,14 @@ def embedding(probe: Probe, *, seed: int = 0) -> dict[str, Any]:
 
     Returns
     -------
-    dict
+    dict or str
         ``features``, ``silhouette`` and ``points``: at most `MOST_POINTS`, as many of each scanner
-        as possible.
+        as possible; or why it cannot be done.
     """
     scanners = probe.before.scanners
     chosen = balanced_positions(scanners, MOST_POINTS)
+    if len(chosen) <= len(np.unique(scanners)):
+        return 'one slice of each scanner was asked about: more are needed'
     sides = {'before': probe.features_before, 'after': probe.features_after}
     silhouette, points = {}, {}
     # sums of several threads differ in their last digit, and t-SNE makes much of it

@@ -11,7 +11,6 @@ import numpy as np
 from bidsharmony.audit.sample import Sample
 from bidsharmony.audit.scores import Probe
 from bidsharmony.evaluation.forest import (
-    TREES,
     cross_guesses,
     eight_bits,
     gray_window,
@@ -21,6 +20,8 @@ from bidsharmony.numerics.grids import AUDIT_PIXEL
 
 MOST_FOLDS = 10
 """Up to so many subjects, each is a fold of its own."""
+
+TREES = 150
 
 FEATURES = 'spectrum, texture and histogram'
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bidsharmony.bids.records import BIDSError
-from bidsharmony.bids.sidecar import read_json
+from bidsharmony.bids.sidecar import read_json, read_text
 
 LARGEST_TABLE = 2**26
 """Bytes of a table that are read."""
@@ -37,16 +37,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
     BIDSError
         with cause and remedy, without the file's name
     """
-    try:
-        if not path.is_file():
-            raise BIDSError('is not there, or no regular file. Check its name')
-        if path.stat().st_size > LARGEST_TABLE:
-            raise BIDSError('is larger than 64 MB. Shorten it')
-        text = path.read_bytes().decode('utf-8-sig')
-    except UnicodeDecodeError:
-        raise BIDSError('is not UTF-8 text. Save it as UTF-8') from None
-    except OSError as error:
-        raise BIDSError(f'cannot be read ({error.strerror}). Check it and its rights') from None
+    text = read_text(path, LARGEST_TABLE, 'is larger than 64 MB. Shorten it')
     reader = csv.DictReader(text.splitlines(), delimiter='\t', quoting=csv.QUOTE_NONE)
     if PARTICIPANT not in (reader.fieldnames or ()):
         raise BIDSError(f'has no column {PARTICIPANT}. Is it tab-separated?')

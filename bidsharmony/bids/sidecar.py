@@ -34,8 +34,16 @@ PLAUSIBLE = {
 COMPANIONS = ('.bval', '.bvec', '.json')
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object of at most 1 MB and 50 levels; NaN and infinity become None.
+def read_text(path: Path, largest: int, too_large: str) -> str:
+    """Read a file of UTF-8 text.
+
+    Parameters
+    ----------
+    path : Path
+    largest : int
+        Bytes.
+    too_large : str
+        What is said of a larger one.
 
     Raises
     ------
@@ -46,13 +54,24 @@ def read_json(path: Path) -> dict[str, Any]:
         # a pipe would wait for ever, a device never end
         if not path.is_file():
             raise BIDSError('is not there, or no regular file. Check its name')
-        if path.stat().st_size > LARGEST_JSON:
-            raise BIDSError('is larger than 1 MB, which no sidecar is. Shorten it')
-        text = path.read_bytes().decode('utf-8-sig')
+        if path.stat().st_size > largest:
+            raise BIDSError(too_large)
+        return path.read_bytes().decode('utf-8-sig')
     except UnicodeDecodeError:
         raise BIDSError('is not UTF-8 text. Save it as UTF-8') from None
     except OSError as error:
         raise BIDSError(f'cannot be read ({error.strerror}). Check it and its rights') from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of at most 1 MB and 50 levels; NaN and infinity become None.
+
+    Raises
+    ------
+    BIDSError
+        with cause and remedy, without the file's name
+    """
+    text = read_text(path, LARGEST_JSON, 'is larger than 1 MB, which no sidecar is. Shorten it')
     try:
         content = json.loads(text, parse_constant=lambda _: None)
     except json.JSONDecodeError as error:

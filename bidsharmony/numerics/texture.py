@@ -94,7 +94,9 @@ def _count_pairs(quantised: np.ndarray, levels: int, distances: Sequence[int]) -
     counts = np.zeros((levels, levels, len(distances), len(ANGLES)))
     for image in quantised:
         if image.any():
-            found = graycomatrix(image, distances, ANGLES, levels=levels + 1, symmetric=True)
+            rows, columns = (np.flatnonzero(image.any(axis=axis)) for axis in (1, 0))
+            inside = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            found = graycomatrix(inside, distances, ANGLES, levels=levels + 1, symmetric=True)
             counts += found[1:, 1:]  # level 0 is the outside
     return counts
 

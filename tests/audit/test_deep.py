@@ -1,4 +1,4 @@
-"""The deep probe finds a planted scanner, finds none where there is none, and goes on after a stop.
+"""The deep probe finds a planted scanner, none where there is none, and goes on after a stop.
 
 A network of two layers stands in for ResNet-50 where it is trained, which has a test of its own.
 """
@@ -164,6 +164,7 @@ def test_crops_are_parts_of_the_image():
     steps = {float(image[0, 0, 1] - image[0, 0, 0]) for image in cut}
     assert steps == {1.0, -1.0}
     assert len({float(image.min()) for image in cut}) > 10
+    assert torch.equal(crops(images, None), images[..., 16:112, 16:112])
 
 
 def test_resnet():

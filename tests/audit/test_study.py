@@ -1,4 +1,4 @@
-"""The simulated studies are what they say: older heads have more fluid, runs are read as finished."""
+"""The simulated studies are what they say: older heads have more fluid, runs are marked done."""
 
 import json
 from types import SimpleNamespace

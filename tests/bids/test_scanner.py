@@ -87,3 +87,22 @@ def test_canon_and_toshiba_stay_two_makers():
     )
     assert canon != toshiba
     assert canon.model == toshiba.model == 'Galan'
+
+
+@pytest.mark.parametrize(
+    ('told', 'software'),
+    [
+        ('syngo_MR_E11', 'syngo MR E11'),
+        ('DV26.0\\LX', 'DV26.0\\LX'),
+        (None, ''),
+        (['a'], ''),
+        ('n/a', ''),
+    ],
+)
+def test_software_is_told_and_no_part_of_the_name(told, software):
+    """An update does not make another machine."""
+    facts = {'Manufacturer': 'GE', 'ManufacturersModelName': 'Signa'}
+    found = scanner_identity({**facts, 'SoftwareVersions': told})
+    assert found.software == software
+    assert found == scanner_identity(facts)
+    assert found.label == scanner_identity(facts).label

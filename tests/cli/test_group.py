@@ -15,6 +15,7 @@ from tests.synthetic_runs import SCANNERS, mark_done, qc, study, write_run
 
 WRITTEN = {
     'group.html',
+    'group_batcheffects.json',
     'group_runs.tsv',
     'group_runs.json',
     'group_scanners.tsv',

@@ -74,6 +74,10 @@ def test_defaults(here):
             '--derivatives qsiprep=raw --qsiprep-compat',
             {'derivatives': {'qsiprep': 'raw'}, 'qsiprep_compat': True},
         ),
+        ('--audit none', {'audit': 'none'}),
+        ('--scanner-from sites.tsv:place', {'scanner_from': ('sites.tsv', 'place')}),
+        ('--scanner_from=inside.tsv:place', {'scanner_from': ('raw/inside.tsv', 'place')}),
+        ('--scanner-software', {'scanner_software': True}),
         ('--dry-run', {'dry_run': True}),
         ('-vv', {'verbose_count': 2}),
     ],
@@ -83,6 +87,11 @@ def test_each_option_matters(here, arguments, changed):
     for name in ('work_dir', 'weights'):
         if name in changed:
             changed[name] = here / changed[name]
+    for table in (here / 'sites.tsv', here / 'raw' / 'inside.tsv'):
+        table.write_text('participant_id\tplace\nsub-01\tRome\n')
+    if 'scanner_from' in changed:
+        path, column = changed['scanner_from']
+        changed['scanner_from'] = here / path, column
     if 'derivatives' in changed:
         changed['derivatives'] = {'qsiprep': here / 'raw'}
     expected = Settings(bids_dir=here / 'raw', output_dir=here / 'out', **changed)
@@ -178,6 +187,16 @@ def test_levels_come_in_order(here):
         ('raw out participant --bids-filter-file typo.json', 'filters by sesion; choose from'),
         ('raw out participant --bids-filter-file float.json', 'asks for run 1.5'),
         ('raw out participant --bids-filter-file empty.json', 'asks for run []'),
+        ('raw out group --audit deep', "'deep' (choose from "),
+        ('raw out group --scanner-from place', "'place' is not FILE:COLUMN"),
+        ('raw out group --scanner-from gone.tsv:place', 'gone.tsv:place: the table is not there'),
+        ('raw out group --scanner-from sites.tsv:room', 'no such column; it has: place, empty'),
+        ('raw out group --scanner-from sites.tsv:empty', 'has no value in that column'),
+        ('raw out group --scanner-from bold.json:place', 'has no column participant_id'),
+        (
+            'raw out group --scanner-from sites.tsv:place --scanner-software',
+            '--scanner-software does not go with --scanner-from',
+        ),
     ],
 )
 def test_wrong_usage_is_one_line(here, capsys, arguments, said):
@@ -190,6 +209,7 @@ def test_wrong_usage_is_one_line(here, capsys, arguments, said):
     ):
         (here / f'{name}.json').write_text(json.dumps(query))
     (here / 'q').mkdir()
+    (here / 'sites.tsv').write_text('participant_id\tplace\tempty\nsub-01\tRome\tn/a\n')
     with pytest.raises(SystemExit) as caught:
         parse_args(arguments.split())
     out, err = capsys.readouterr()
