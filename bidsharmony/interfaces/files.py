@@ -158,7 +158,7 @@ def _announced(head: bytes, name: str, max_bytes: int) -> tuple[nb.Nifti1Header,
             shape = tuple(int(n) for n in header.get_data_shape())
             voxel = header.get_data_dtype().itemsize
             offset = int(header['vox_offset'])
-        except (nb.spatialimages.HeaderDataError, ValueError, OverflowError) as error:
+        except (*_UNREADABLE, KeyError, ValueError, OverflowError) as error:
             raise _broken_header(name, error) from error
         total = max(offset, size) + voxel * math.prod(shape)
         if not shape or min(shape) < 1 or max(shape[3:], default=1) > MAX_VOLUMES:
@@ -187,12 +187,19 @@ def read_header(path: Path, name: str) -> nb.Nifti1Header:
     InputError
     """
     try:
-        header = nb.load(path).header
+        nb.load(path)
+        # as it stands in the file: nibabel corrects codes, sizes and slopes without a word
+        with nb.openers.ImageOpener(path) as file:
+            header, _ = _announced(file.read(_HEAD), name, MAX_SERIES_BYTES)
         # quaternion, matrix, codes and units are only parsed when they are asked for
-        for parse in (header.get_best_affine, header.get_xyzt_units, header.get_slope_inter):
+        for parse in (header.get_best_affine, header.get_xyzt_units):
             parse()
+    except InputError:
+        raise
     except (*_UNREADABLE, OSError, EOFError, KeyError, ValueError, OverflowError) as error:
         raise _broken_header(name, error) from error
+    if header['magic'] in (b'ni1', b'ni2'):
+        raise _broken_header(name, ValueError('the voxels are said to be in a second file'))
     return header
 
 

@@ -24,7 +24,7 @@ from bidsharmony.interfaces.files import (
 )
 from bidsharmony.interfaces.geometry import check_axes, check_codes, check_sizes
 from bidsharmony.interfaces.masks import fitting_brain, fitting_lesions
-from bidsharmony.interfaces.voxels import VolumeRanges, blank_volumes, why_blank
+from bidsharmony.interfaces.voxels import VolumeRanges, blank_volumes, why_unfit
 from bidsharmony.numerics.gradients import (
     B_CANONICAL,
     B_LARGEST_MAXIMUM,
@@ -143,7 +143,7 @@ def check_run(
         table = check_gradients(bvals, bvecs, shape[3], b0_threshold=b0_threshold)
     except GradientError as error:
         raise InputError(run.relative, str(error)) from error
-    if reason := why_blank(ranges, header, table.b0_ixs, table.dwi_ixs):
+    if reason := why_unfit(ranges, header, table.b0_ixs, table.dwi_ixs):
         raise InputError(run.relative, f'{reason}. {EXPORT_AGAIN}')
     tables = [run.mrtrix_table] if run.mrtrix_table else []
     for path in (run.bval, run.bvec, *tables, *run.sidecar_files):
@@ -252,9 +252,7 @@ def _find_b0(
         name = source.image.name
         try:
             ranges = VolumeRanges()
-            sha256 = read_to_end(
-                source.image, source.relative, ranges=ranges, max_bytes=max_bytes
-            )
+            sha256 = read_to_end(source.image, source.relative, ranges=ranges, max_bytes=max_bytes)
             other = read_header(source.image, source.relative)
             check_header(other, source.relative, dimensions=(3, 4))
             bvals = read_bvals(source.bval, run.locate(source.bval))
@@ -345,4 +343,13 @@ def check_header(
             f'holds {header.get_data_dtype().name} voxels, not real numbers. '
             'Export magnitude images.',
         )
-    return [*check_codes(header, name), *check_sizes(header, name), *check_axes(header, name)]
+    slope = float(header['scl_slope'])
+    unscaled = (
+        [] if np.isfinite(slope) else [f'It scales by {slope}, which is taken as no scaling.']
+    )
+    return [
+        *([] if np.isfinite(slope) else unscaled),
+        *check_codes(header, name),
+        *check_sizes(header, name),
+        *check_axes(header, name),
+    ]

@@ -1,4 +1,4 @@
-"""Watch the voxels of a series go by while its file is read, and find volumes that show nothing."""
+"""Watch the voxels of a series go by as its file is read; find volumes that show nothing."""
 
 from __future__ import annotations
 
@@ -73,10 +73,31 @@ class VolumeRanges:
 
     def positive(self, header: nb.Nifti1Header) -> np.ndarray:
         """Tell of every volume whether anything in it is above 0, as scaled, (N,) bool."""
-        slope, inter = header.get_slope_inter()
-        slope, inter = (1.0 if slope is None else slope), (0.0 if inter is None else inter)
-        ends = slope * np.array([self.low, self.high]) + inter
-        return (self.low <= self.high) & (ends.max(axis=0) > 0)
+        return (self.low <= self.high) & (self.scaled(header).max(axis=0) > 0)
+
+    def scaled(self, header: nb.Nifti1Header) -> np.ndarray:
+        """Return both ends of every volume with slope and intercept, (2, N)."""
+        slope, inter = slope_inter(header)
+        return slope * np.array([self.low, self.high]) + inter
+
+
+def slope_inter(header: nb.Nifti1Header) -> tuple[float, float]:
+    """Return slope and intercept; 1 and 0 where the header has none that NIfTI knows."""
+    slope, inter = float(header['scl_slope']), float(header['scl_inter'])
+    if not np.isfinite(slope) or slope == 0:
+        return 1.0, 0.0
+    return slope, inter if np.isfinite(inter) else 0.0
+
+
+def why_unfit(
+    ranges: VolumeRanges, header: nb.Nifti1Header, b0_ixs: Sequence[int], dwi_ixs: Sequence[int]
+) -> str:
+    """Say why no work can be done on the voxels of a series; '' if it can."""
+    ends = ranges.scaled(header)
+    ends = ends[np.isfinite(ends)]
+    if ends.size and (largest := float(np.abs(ends).max())) > float(np.finfo(np.float32).max):
+        return f'it holds values up to {largest:g}, which no scanner makes'
+    return why_blank(ranges, header, b0_ixs, dwi_ixs)
 
 
 def why_blank(
@@ -100,6 +121,6 @@ def blank_volumes(ranges: VolumeRanges) -> tuple[str, ...]:
     listed = ', '.join(map(str, ixs[:LONGEST_LIST])) + (', ...' if ixs.size > LONGEST_LIST else '')
     which = f'Volume {listed} (from 0) holds' if ixs.size == 1 else f'Volumes {listed} hold'
     return (
-        f'{which} one value everywhere, or none: what is computed with it is wrong. Remove it from '
-        'the image and from its gradient files.',
+        f'{which} one value everywhere, or none: what is computed with it is wrong. Remove it '
+        'from the image and from its gradient files.',
     )

@@ -9,7 +9,7 @@ TABLE = Table('geometry')
 AFFINE = tiny_dataset.affine()
 
 
-@TABLE.refused('mm in its affine')
+@TABLE.refused('has voxel sizes [0.0')
 def voxel_size_zero(run):
     """State voxels of no size: nibabel takes 1 mm for them."""
     run.header_items('pixdim', {1: 0})
