@@ -10,6 +10,9 @@ from typing import Any
 B0_THRESHOLD = 50.0
 """b-values up to this one count as b=0 (s/mm2)."""
 
+MAX_GB = 64.0
+"""More than any scanner makes in one series; a header that claims it is wrong or hostile."""
+
 COARSEST_RESOLUTION = 5.0
 """In-plane FWHM up to which canonical images may be blurred (mm)."""
 
@@ -46,6 +49,8 @@ class Settings:
         where intermediate files go; None lets the supervisor place them in the output
     nprocs, omp_nthreads : int
         participants at a time, and threads of each
+    max_gb : float
+        the most that one image may hold when it is decompressed (10^9 bytes)
     denoise : {'mppca', 'none'}
         what takes noise out of the series before anything else
     rician : bool
@@ -93,6 +98,7 @@ class Settings:
     work_dir: Path | None = None
     nprocs: int = 1
     omp_nthreads: int = 1
+    max_gb: float = MAX_GB
     denoise: str = 'none'
     rician: bool = False
     b0_threshold: float = B0_THRESHOLD

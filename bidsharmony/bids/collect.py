@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 from bidsharmony.bids.images import check_name, list_images
 from bidsharmony.bids.lesions import LesionMasks
 from bidsharmony.bids.names import (
+    INDICES,
     Name,
     output_stem,
     why_not_selected,
@@ -50,6 +52,10 @@ NO_RUNS = {
 """Suffixes that live in ``dwi/`` and are no runs."""
 
 ONLY_B0 = 'it holds b=0 and no diffusion weighting; it serves a trace image at most'
+
+HIDDEN = 'a hidden file, as systems leave them beside others'
+
+_PADDED = re.compile(rf'(_(?:{"|".join(sorted(INDICES))})-)0+(?=\d)')
 
 LONGEST_LIST = 20
 """Labels shown in an error message."""
@@ -196,6 +202,9 @@ class Search:
         stems = Counter(image.name.split('.')[0] for image in images)
         first, traces = len(self.runs), []
         for image in images:
+            if image.name.startswith('.'):
+                self.skipped.append(Skipped(image, HIDDEN))
+                continue
             try:
                 name = check_name(image)
                 if reason := self.no_run(name):
@@ -235,17 +244,23 @@ class Search:
                 self.refused.append(Refused(folder / 'dwi', reason))
 
     def shared_outputs(self) -> None:
-        """Refuse runs whose outputs would overwrite each other."""
+        """Refuse runs whose outputs would overwrite each other, or that BIDS takes for one."""
         rivals: dict[str, list[DwiRun]] = {}
         for run in self.runs:
-            rivals.setdefault(output_stem(run.image), []).append(run)
+            rivals.setdefault(_PADDED.sub(r'\1', output_stem(run.image)), []).append(run)
         self.runs = [runs[0] for runs in rivals.values() if len(runs) == 1]
         for runs in rivals.values():
+            alike = len({output_stem(run.image) for run in runs}) < len(runs)
             for run in runs if len(runs) > 1 else ():
                 others = ' and '.join(other.image.name for other in runs if other is not run)
-                reason = f'its outputs would have the same names as those of {others}.'
-                remedy = 'Choose one with --bids-filter-file.'
-                self.refused.append(Refused(run.image, f'{reason} {remedy}'))
+                reason = (
+                    f'its outputs would have the same names as those of {others}. '
+                    'Choose one with --bids-filter-file.'
+                    if alike
+                    else f'it has the same index as {others}: zeros in front count for nothing. '
+                    'Keep one, or number them anew.'
+                )
+                self.refused.append(Refused(run.image, reason))
 
     def no_run(self, name: Name) -> str:
         """Say why a well-named image is not taken for a run; '' if it is."""

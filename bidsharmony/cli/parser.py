@@ -25,6 +25,7 @@ from bidsharmony.settings import (
     COARSEST_VOXEL,
     DENOISERS,
     FINEST_VOXEL,
+    MAX_GB,
     Settings,
 )
 
@@ -33,6 +34,9 @@ DERIVATIVES = (QSIPREP,)
 
 SMALLEST_LENGTH = 1e-3
 """A resolution is more than nothing (mm)."""
+
+SMALLEST_GB = 1e-6
+"""Under a kilobyte no image fits."""
 
 EXIT_DONE = 0
 EXIT_SOME_FAILED = 1
@@ -337,6 +341,13 @@ def build_parser() -> argparse.ArgumentParser:
         default=1,
         metavar='N',
         help='threads of each; the results do not depend on it (default %(default)s)',
+    )
+    work.add_argument(
+        '--max-gb',
+        type=_number(SMALLEST_GB, math.inf, f'a size from {SMALLEST_GB:g} GB on'),
+        default=MAX_GB,
+        metavar='GB',
+        help='refuse images that are larger than this when decompressed (default %(default)g)',
     )
     work.add_argument(
         '-w',

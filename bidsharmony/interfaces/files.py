@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -12,10 +13,14 @@ from typing import BinaryIO
 import nibabel as nb
 import numpy as np
 
+from bidsharmony.interfaces.voxels import VolumeRanges
 from bidsharmony.numerics.gradients import GradientError, parse_bvals, parse_bvecs
 
-MAX_SERIES_BYTES = 64 * 1024**3
-"""More than any scanner makes in one series; a header that claims it is wrong or hostile."""
+MAX_SERIES_BYTES = 64 * 10**9
+"""As ``settings.MAX_GB``, for whoever does not say it."""
+
+MAX_VOLUMES = 100_000
+"""More than any series has."""
 
 MAX_TEXT_BYTES = 4 * 1024**2
 """A gradient file of 10,000 volumes has a tenth of this."""
@@ -23,6 +28,7 @@ MAX_TEXT_BYTES = 4 * 1024**2
 _CHUNK = 1024**2
 _GZIP = 31  # zlib's window bits for a gzip member with its header and sums
 _HEAD = 4096
+_UNREADABLE = (nb.filebasedimages.ImageFileError, nb.spatialimages.HeaderDataError)
 
 
 class InputError(ValueError):
@@ -41,7 +47,13 @@ class InputError(ValueError):
         super().__init__(f'{file}: {self.reason}')
 
 
-def read_to_end(path: Path, name: str) -> str:
+def read_to_end(
+    path: Path,
+    name: str,
+    *,
+    ranges: VolumeRanges | None = None,
+    max_bytes: int = MAX_SERIES_BYTES,
+) -> str:
     """Read an image to its last byte, checking its gzip sums and its length, and give its sha256.
 
     nibabel stops reading at the last voxel and so never sees the checksum behind it; a damaged
@@ -52,6 +64,10 @@ def read_to_end(path: Path, name: str) -> str:
     path : Path to ``.nii`` or ``.nii.gz``
     name : str
         how the file is called in messages
+    ranges : VolumeRanges, optional
+        is shown every voxel, so that the file is read once only
+    max_bytes : int
+        the most that an image may hold when it is decompressed
 
     Raises
     ------
@@ -67,12 +83,17 @@ def read_to_end(path: Path, name: str) -> str:
             head = b''
             while len(head) < _HEAD and (chunk := next(chunks, b'')):
                 head += chunk
-            expected = _announced_bytes(head, name)
+            header, expected = _announced(head, name, max_bytes)
+            if ranges is not None:
+                ranges.begin(header)
+                ranges.feed(head)
             total = len(head)
             for chunk in chunks:
                 total += len(chunk)
                 if total > expected + _CHUNK:
                     break
+                if ranges is not None:
+                    ranges.feed(chunk)
     except OSError as error:
         cause = (error.strerror or str(error)).lower()
         raise InputError(name, f'{cause}. Check that the file can be read.') from error
@@ -126,26 +147,29 @@ def _inflate(file: BinaryIO, digest: hashlib._Hash, name: str) -> Iterator[bytes
         raise InputError(name, 'gzip data ends early, the file is cut. Copy it again and re-run.')
 
 
-def _announced_bytes(head: bytes, name: str) -> int:
-    """Read from the first bytes of an image how long the whole must be."""
+def _announced(head: bytes, name: str, max_bytes: int) -> tuple[nb.Nifti1Header, int]:
+    """Read from the first bytes of an image its header, and how long the whole must be."""
     for kind in (nb.Nifti1Header, nb.Nifti2Header):
         size = kind.sizeof_hdr
         if len(head) < size or head[:4] not in (size.to_bytes(4, 'little'), size.to_bytes(4)):
             continue
         try:
             header = kind(head[:size], check=False)
-            shape = header.get_data_shape()
+            shape = tuple(int(n) for n in header.get_data_shape())
             voxel = header.get_data_dtype().itemsize
             offset = int(header['vox_offset'])
-        except (nb.spatialimages.HeaderDataError, ValueError, OverflowError) as error:
+        except (*_UNREADABLE, KeyError, ValueError, OverflowError) as error:
             raise _broken_header(name, error) from error
-        total = max(offset, size) + voxel * int(np.prod([int(n) for n in shape], dtype=object))
-        if not shape or min(shape) < 1 or total > MAX_SERIES_BYTES:
+        total = max(offset, size) + voxel * math.prod(shape)
+        if not shape or min(shape) < 1 or max(shape[3:], default=1) > MAX_VOLUMES:
+            raise InputError(name, f'claims a shape of {shape}. Convert it again from DICOM.')
+        if total > max_bytes:
             raise InputError(
                 name,
-                f'claims a shape of {tuple(int(n) for n in shape)}. Convert it again from DICOM.',
+                f'claims a shape of {shape}, {total / 1e9:.3g} GB with its header. Convert it '
+                'again from DICOM, or raise --max-gb if that is true.',
             )
-        return total
+        return header, total
     raise InputError(name, 'is not a NIfTI file. Convert it again from DICOM.')
 
 
@@ -163,9 +187,20 @@ def read_header(path: Path, name: str) -> nb.Nifti1Header:
     InputError
     """
     try:
-        return nb.load(path).header
-    except (nb.filebasedimages.ImageFileError, nb.spatialimages.HeaderDataError) as error:
+        nb.load(path)
+        # as it stands in the file: nibabel corrects codes, sizes and slopes without a word
+        with nb.openers.ImageOpener(path) as file:
+            header, _ = _announced(file.read(_HEAD), name, MAX_SERIES_BYTES)
+        # quaternion, matrix, codes and units are only parsed when they are asked for
+        for parse in (header.get_best_affine, header.get_xyzt_units):
+            parse()
+    except InputError:
+        raise
+    except (*_UNREADABLE, OSError, EOFError, KeyError, ValueError, OverflowError) as error:
         raise _broken_header(name, error) from error
+    if header['magic'] in (b'ni1', b'ni2'):
+        raise _broken_header(name, ValueError('the voxels are said to be in a second file'))
+    return header
 
 
 def read_bvals(path: Path, name: str) -> np.ndarray:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ from bidsharmony.bids import B0Source, DwiRun
 from bidsharmony.bids.sidecar import PLAUSIBLE, number
 from bidsharmony.interfaces.facts import stated_b_value
 from bidsharmony.interfaces.files import (
+    MAX_SERIES_BYTES,
     InputError,
     read_bvals,
     read_bvecs,
     read_header,
     read_to_end,
 )
+from bidsharmony.interfaces.geometry import check_axes, check_codes, check_sizes
 from bidsharmony.interfaces.masks import fitting_brain, fitting_lesions
+from bidsharmony.interfaces.voxels import VolumeRanges, blank_volumes, why_unfit
 from bidsharmony.numerics.gradients import (
     B_CANONICAL,
     B_LARGEST_MAXIMUM,
@@ -30,14 +34,13 @@ from bidsharmony.numerics.gradients import (
 )
 from bidsharmony.numerics.grids import grid_distance, slice_axis
 
-ZOOM_TOLERANCE = 0.01
-"""Relative difference of header zooms and affine that rounding explains."""
-
 PAIR_TOLERANCE = 0.1
 """Corners of a trace image and of its b=0 are nearer than this: headers are rounded (mm)."""
 
 ECHO_TOLERANCE = 0.001
 """Echo times that differ by more leave their T2 weighting in an ADC (s)."""
+
+EXPORT_AGAIN = 'Export the series again from the scanner or the archive.'
 
 NO_DIRECTIONS = 'the diffusion-weighted volumes have no direction: there is no gradient table'
 
@@ -102,13 +105,17 @@ class CheckedRun:
         return tuple(path for path in files if path is not None)
 
 
-def check_run(run: DwiRun, b0_threshold: float) -> CheckedRun:
+def check_run(
+    run: DwiRun, b0_threshold: float, *, max_bytes: int = MAX_SERIES_BYTES
+) -> CheckedRun:
     """Read every file of a run to its end and see that they fit together.
 
     Parameters
     ----------
     run : DwiRun
     b0_threshold : s/mm2
+    max_bytes : int
+        the most that one image may hold when it is decompressed
 
     Raises
     ------
@@ -118,13 +125,15 @@ def check_run(run: DwiRun, b0_threshold: float) -> CheckedRun:
         where a trace image finds no b=0 on its grid
     """
     if run.b0_sources:
-        return _check_trace(run, b0_threshold)
+        return _check_trace(run, b0_threshold, max_bytes)
     if run.bval is None or run.bvec is None:
         missing = '.bval' if run.bval is None else '.bvec'
         raise InputError(
             run.relative, f'no {missing} file belongs to it. Add {run.stem}_dwi{missing}.'
         )
-    inputs = {run.relative: read_to_end(run.image, run.relative)}
+    ranges = VolumeRanges()
+    digest = read_to_end(run.image, run.relative, ranges=ranges, max_bytes=max_bytes)
+    inputs = {run.relative: digest}
     header = read_header(run.image, run.relative)
     notes = list(check_header(header, run.relative))
     bvals = read_bvals(run.bval, run.locate(run.bval))
@@ -134,6 +143,8 @@ def check_run(run: DwiRun, b0_threshold: float) -> CheckedRun:
         table = check_gradients(bvals, bvecs, shape[3], b0_threshold=b0_threshold)
     except GradientError as error:
         raise InputError(run.relative, str(error)) from error
+    if reason := why_unfit(ranges, header, table.b0_ixs, table.dwi_ixs):
+        raise InputError(run.relative, f'{reason}. {EXPORT_AGAIN}')
     tables = [run.mrtrix_table] if run.mrtrix_table else []
     for path in (run.bval, run.bvec, *tables, *run.sidecar_files):
         inputs[run.locate(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -149,14 +160,38 @@ def check_run(run: DwiRun, b0_threshold: float) -> CheckedRun:
         ),
         inputs=inputs,
         notes=(*run.notes, *notes, *table.notes),
-        warnings=unfit,
+        warnings=(*blank_volumes(ranges), *unfit),
         brain_mask=brain_mask,
         lesion_masks=lesion_masks,
         no_series=NO_DIRECTIONS if table.is_directionless else '',
     )
 
 
-def _check_trace(run: DwiRun, b0_threshold: float) -> CheckedRun:
+def note_twins(checked: Sequence[CheckedRun]) -> list[CheckedRun]:
+    """Warn of runs of a participant whose images are copies of each other, byte for byte.
+
+    Each depends on the other then: once one of them is gone, the warning goes too.
+    """
+    copies: dict[str, list[CheckedRun]] = {}
+    for item in checked:
+        copies.setdefault(item.inputs[item.run.relative], []).append(item)
+    noted = []
+    for item in checked:
+        digest = item.inputs[item.run.relative]
+        twins = [other.run for other in copies[digest] if other is not item]
+        if twins:
+            names = ' and '.join(run.image.name for run in twins)
+            warning = f'The image is a copy of {names}: one acquisition is counted twice.'
+            item = replace(
+                item,
+                warnings=(*item.warnings, warning),
+                inputs=item.inputs | {run.relative: digest for run in twins},
+            )
+        noted.append(item)
+    return noted
+
+
+def _check_trace(run: DwiRun, b0_threshold: float, max_bytes: int) -> CheckedRun:
     """Read a trace image without gradients and find the b=0 that goes with it.
 
     Raises
@@ -166,7 +201,9 @@ def _check_trace(run: DwiRun, b0_threshold: float) -> CheckedRun:
     SkippedRunError
         if no image of the session has a b=0 on its grid
     """
-    inputs = {run.relative: read_to_end(run.image, run.relative)}
+    ranges = VolumeRanges()
+    digest = read_to_end(run.image, run.relative, ranges=ranges, max_bytes=max_bytes)
+    inputs = {run.relative: digest}
     header = read_header(run.image, run.relative)
     notes = list(check_header(header, run.relative, dimensions=(3, 4)))
     if (count := _volumes(header)) != 1:
@@ -174,7 +211,9 @@ def _check_trace(run: DwiRun, b0_threshold: float) -> CheckedRun:
             f'a trace image without gradient table that holds {count} volumes, and nothing says '
             'which is which'
         )
-    source, bvals, inputs[source.relative] = _find_b0(run, header, b0_threshold)
+    if ranges.blank()[0] or not ranges.positive(header)[0]:
+        raise InputError(run.relative, f'shows nothing, it has no value above 0. {EXPORT_AGAIN}')
+    source, bvals, inputs[source.relative] = _find_b0(run, header, b0_threshold, max_bytes)
     b0_ixs = tuple(int(ix) for ix in np.flatnonzero(bvals <= b0_threshold))
     for path in (source.bval, *run.sidecar_files, *source.sidecar_files):
         inputs[run.locate(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -198,7 +237,7 @@ def _check_trace(run: DwiRun, b0_threshold: float) -> CheckedRun:
 
 
 def _find_b0(
-    run: DwiRun, header: nb.Nifti1Header, b0_threshold: float
+    run: DwiRun, header: nb.Nifti1Header, b0_threshold: float, max_bytes: int
 ) -> tuple[B0Source, np.ndarray, str]:
     """Take the first source with a b=0 on the trace image's grid, its b-values and its sha256.
 
@@ -212,7 +251,8 @@ def _find_b0(
     for source in run.b0_sources:
         name = source.image.name
         try:
-            sha256 = read_to_end(source.image, source.relative)
+            ranges = VolumeRanges()
+            sha256 = read_to_end(source.image, source.relative, ranges=ranges, max_bytes=max_bytes)
             other = read_header(source.image, source.relative)
             check_header(other, source.relative, dimensions=(3, 4))
             bvals = read_bvals(source.bval, run.locate(source.bval))
@@ -224,6 +264,8 @@ def _find_b0(
             reasons.append(f'{name} has {len(bvals)} b-values for {_volumes(other)} volumes')
         elif not (bvals <= b0_threshold).any():
             reasons.append(f'{name} has no b=0 volume')
+        elif not ranges.positive(other)[bvals <= b0_threshold].any():
+            reasons.append(f'{name} has nothing above 0 in its b=0')
         elif found != shape:
             reasons.append(f'{name} has {found} voxels')
         elif (apart := grid_distance(affine, other.get_best_affine(), shape)) > PAIR_TOLERANCE:
@@ -301,22 +343,13 @@ def check_header(
             f'holds {header.get_data_dtype().name} voxels, not real numbers. '
             'Export magnitude images.',
         )
-    zooms = np.asarray(header.get_zooms()[:3], dtype=float)
-    affine = header.get_best_affine()
-    if not np.isfinite(zooms).all() or (zooms <= 0).any() or not np.isfinite(affine).all():
-        raise InputError(
-            name, f'has voxel sizes {zooms.tolist()} mm. Convert it again from DICOM.'
-        )
-    if np.abs(nb.affines.voxel_sizes(affine) / zooms - 1).max() > ZOOM_TOLERANCE:
-        sizes = np.round(nb.affines.voxel_sizes(affine), 3).tolist()
-        raise InputError(
-            name,
-            f'says {np.round(zooms, 3).tolist()} mm in pixdim but {sizes} mm in its affine. '
-            'Correct the header.',
-        )
-    if abs(np.linalg.det(affine[:3, :3])) < 0.5 * np.prod(zooms):
-        raise InputError(name, 'has an affine whose axes collapse. Correct the header.')
-    notes = []
-    if not int(header['qform_code']) and not int(header['sform_code']):
-        notes.append('The header gives no orientation (qform and sform codes are 0).')
-    return notes
+    slope = float(header['scl_slope'])
+    unscaled = (
+        [] if np.isfinite(slope) else [f'It scales by {slope}, which is taken as no scaling.']
+    )
+    return [
+        *([] if np.isfinite(slope) else unscaled),
+        *check_codes(header, name),
+        *check_sizes(header, name),
+        *check_axes(header, name),
+    ]

@@ -106,6 +106,7 @@ def geometry_header(
     header.set_data_dtype(dtype)
     header.set_data_shape(shape)
     header['pixdim'][: len(shape) + 1] = like['pixdim'][: len(shape) + 1]
+    header['pixdim'][4:] = _times(header['pixdim'][4:])
     header.set_slope_inter(1, 0)
     return header
 
@@ -128,7 +129,8 @@ def grid_header(
     header = nb.Nifti1Header()
     header.set_data_dtype(dtype)
     header.set_data_shape(shape)
-    header.set_zooms((*nb.affines.voxel_sizes(affine), *like.get_zooms()[3 : len(shape)]))
+    times = _times(np.array(like.get_zooms()[3 : len(shape)]))
+    header.set_zooms((*nb.affines.voxel_sizes(affine), *times))
     code = int(like['sform_code']) or int(like['qform_code'])
     header.set_sform(affine, code=code)
     header.set_qform(affine, code=int(like['qform_code']) or code)
@@ -136,6 +138,11 @@ def grid_header(
     header['dim_info'] = like['dim_info']
     header.set_slope_inter(1, 0)
     return header
+
+
+def _times(steps: np.ndarray) -> np.ndarray:
+    """Write 0, which is unknown, for a time from volume to volume that cannot be one."""
+    return np.where(np.isfinite(steps) & (steps > 0), steps, 0)
 
 
 def write_volumes(path: str | Path, header: nb.Nifti1Header, volumes: Iterable[np.ndarray]) -> str:

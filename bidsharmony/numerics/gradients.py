@@ -210,6 +210,7 @@ def check_gradients(
     bvals, bvecs = np.array(bvals, np.float64), np.array(bvecs, np.float64)
     _check_counts(len(bvals), len(bvecs), n_volumes)
     _check_bvals(bvals, b0_threshold)
+    _check_layout(bvals, bvecs, b0_threshold)
     b0_ixs = np.flatnonzero(bvals <= b0_threshold)
     dwi_ixs = np.flatnonzero(bvals > b0_threshold)
     notes = []
@@ -288,6 +289,24 @@ def _check_bvals(bvals: np.ndarray, b0_threshold: float) -> None:
         raise GradientError(
             f'no b=0 volume, the smallest b-value is {bvals.min():g} s/mm2. '
             'Add a b=0 volume or raise --b0-threshold.'
+        )
+
+
+def _check_layout(bvals: np.ndarray, bvecs: np.ndarray, b0_threshold: float) -> None:
+    """Refuse nine numbers that were read as three rows where only three columns make sense."""
+    if bvecs.shape != (3, 3):
+        return
+    weighted = bvals > b0_threshold
+
+    def fits(vectors: np.ndarray) -> bool:
+        """Tell whether weighted volumes have a direction, and the others none."""
+        lengths = np.linalg.norm(np.clip(np.nan_to_num(vectors), -2, 2), axis=1)
+        return bool((np.abs(lengths - weighted) <= NORM_TOLERANCE).all())
+
+    if fits(bvecs.T) and not fits(bvecs):
+        raise GradientError(
+            'the b-vectors of 3 volumes fit their b-values only if each row is a volume. '
+            'Write three rows, a column for each volume.'
         )
 
 

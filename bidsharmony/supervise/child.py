@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bidsharmony.bids import COMPAT
 from bidsharmony.bids.names import output_stem
@@ -33,6 +33,9 @@ from bidsharmony.supervise.marker import (
 )
 from bidsharmony.supervise.records import Job, Outcome
 from bidsharmony.workflows.method import Method
+
+if TYPE_CHECKING:
+    from bidsharmony.interfaces.inputs import CheckedRun
 
 LOGGER = logging.getLogger('bidsharmony')
 
@@ -88,22 +91,16 @@ def work(job: Job) -> list[Outcome]:
         LockedError, disk full, or no permission
     """
     # Imported here: the supervisor itself never needs nipype, and --help neither.
-    from bidsharmony.interfaces.files import InputError
-    from bidsharmony.interfaces.inputs import SkippedRunError, check_run
     from bidsharmony.workflows.groups import shared_inputs
 
     with _locked(job):
-        checked, outcomes, refused = [], {}, list(job.refused)
-        for run in job.runs:
-            try:
-                checked.append(check_run(run, job.settings.b0_threshold))
-            except InputError as error:
-                reason = error.reason if error.file == run.relative else str(error)
-                refused.append((run.relative, reason))
-                outcomes[run.relative] = Outcome(run.relative, 'refused', reason)
-            except SkippedRunError as error:
-                outcomes[run.relative] = Outcome(run.relative, 'skipped', str(error))
-                job = replace(job, skipped=(*job.skipped, (run.relative, str(error))))
+        checked, outcomes = check_runs(job)
+        left_out = {
+            status: tuple((o.run, o.reason) for o in outcomes.values() if o.status == status)
+            for status in ('refused', 'skipped')
+        }
+        refused = [*job.refused, *left_out['refused']]
+        job = replace(job, skipped=(*job.skipped, *left_out['skipped']))
         inputs = shared_inputs(checked)
         options = result_options(job)
         output_dir = job.settings.output_dir
@@ -144,6 +141,33 @@ def work(job: Job) -> list[Outcome]:
         if not failed:
             shutil.rmtree(work_dir, ignore_errors=True)
         return [outcomes[run.relative] for run in job.runs]
+
+
+def check_runs(job: Job) -> tuple[list[CheckedRun], dict[str, Outcome]]:
+    """Hold every run of a participant against its files, before any work is planned.
+
+    Returns
+    -------
+    checked : list of CheckedRun
+        runs that can be processed
+    outcomes : dict
+        image to Outcome, of those that were refused or skipped
+    """
+    from bidsharmony.interfaces.files import InputError
+    from bidsharmony.interfaces.inputs import SkippedRunError, check_run, note_twins
+
+    checked, outcomes = [], {}
+    max_bytes = int(job.settings.max_gb * 1e9)
+    for run in job.runs:
+        name = run.relative
+        try:
+            checked.append(check_run(run, job.settings.b0_threshold, max_bytes=max_bytes))
+        except InputError as error:
+            reason = error.reason if error.file == name else str(error)
+            outcomes[name] = Outcome(name, 'refused', reason)
+        except SkippedRunError as error:
+            outcomes[name] = Outcome(name, 'skipped', str(error))
+    return note_twins(checked), outcomes
 
 
 def result_options(job: Job) -> dict[str, Any]:

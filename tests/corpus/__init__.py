@@ -1,0 +1,1 @@
+"""Datasets with one thing wrong each, and what must become of them."""
