@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bidsharmony.audit.deep import BATCH, CROP, middle, split_subjects
+from bidsharmony.audit.folds import split_subjects
 from bidsharmony.audit.sample import Sample
+from bidsharmony.audit.windows import CROP, middle
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 SEEDS = 5
+BATCH = 16
 BUDGET = 400  # iterations
 EVERY = 10  # iterations between two looks at the validation loss
 LEARNING_RATE = 1e-3

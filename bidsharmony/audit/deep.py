@@ -19,19 +19,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
-from sklearn.model_selection import StratifiedGroupKFold
 
+from bidsharmony.audit.folds import split_subjects
 from bidsharmony.audit.sample import Sample
 from bidsharmony.audit.scores import LEARNED, Probe
-from bidsharmony.evaluation.forest import Guesses, gray_window
+from bidsharmony.audit.windows import CROP, crops, middle, prepared
+from bidsharmony.evaluation.forest import Guesses
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-CROP = 96  # pixels
-SHIFT = 16  # pixels that a crop may lie off the middle
 BATCH = 16
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 1e-2
@@ -40,15 +38,6 @@ CYCLES = 4  # at most
 MOVED_CYCLES = 2
 """Cycles with windows that move; what is not known after these is learned without."""
 MODEL = 'ResNet-50'
-
-FOLDS = 3
-"""Parts that the subjects are split into; one is tested, or each in turn."""
-
-ATTEMPTS = 20
-"""Ways to split the subjects that are tried until each part has slices of every scanner."""
-
-SOFT_EDGE = 3.0
-"""Pixels over which the rim of the brain fades: a mask's steps would give the matrix away."""
 
 VERSION = 1
 """Rises whenever the recipe changes: what was saved before is then of no use."""
@@ -153,91 +142,6 @@ def deep_probe(
         joined['features_after'],
         f'{MODEL}, penultimate layer',
     )
-
-
-def split_subjects(scanners: np.ndarray, subjects: np.ndarray) -> list[np.ndarray]:
-    """Split subjects into parts that hold slices of each scanner.
-
-    Parameters
-    ----------
-    scanners, subjects : (n,) int
-
-    Returns
-    -------
-    list of (n,) bool
-        The slices of each part; no subject is in two.
-
-    Raises
-    ------
-    ValueError
-        If a scanner is missing in a part, however they are split.
-
-    Examples
-    --------
-    >>> scanners, subjects = np.tile([0, 1], 6), np.repeat([0, 1, 2], 4)
-    >>> [np.unique(subjects[part]).tolist() for part in split_subjects(scanners, subjects)]
-    [[0], [1], [2]]
-    """
-    for attempt in range(ATTEMPTS):
-        parts = _split(scanners, subjects, attempt)
-        if parts:
-            return sorted(parts, key=lambda part: int(subjects[part].min()))
-    raise ValueError(
-        f'the subjects cannot be split into {FOLDS} parts that each hold slices of every scanner'
-    )
-
-
-def _split(scanners: np.ndarray, subjects: np.ndarray, seed: int) -> list[np.ndarray]:
-    """Try one way to split subjects; an empty list if a scanner is missing in a part."""
-    if len(np.unique(subjects)) < FOLDS:
-        return []
-    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    parts = []
-    for _, positions in splitter.split(scanners, scanners, subjects):
-        part = np.zeros(len(scanners), bool)
-        part[positions] = True
-        if set(scanners[part]) != set(scanners):
-            return []
-        parts.append(part)
-    return parts
-
-
-def prepared(images: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Bring slices to what the probe is fed: one gray window for all, the rim faded, the middle.
-
-    Parameters
-    ----------
-    images : (n, C, 160, 160)
-    mask : (n, 160, 160) bool
-
-    Returns
-    -------
-    (n, C, 128, 128) float32
-        0 outside of the brain, 0 to 1 inside up to what is brighter than nearly all.
-
-    Examples
-    --------
-    >>> images, mask = np.ones((1, 1, 160, 160)), np.zeros((1, 160, 160), bool)
-    >>> images[..., 80:], mask[:, 40:120, 40:120] = 3.0, True
-    >>> ready = prepared(images, mask)
-    >>> ready.shape, float(ready[0, 0, 64, 70]), float(ready[0, 0, 0, 0])
-    ((1, 1, 128, 128), 1.0, 0.0)
-    """
-    mask = np.asarray(mask, bool)
-    fade = np.stack([ndimage.gaussian_filter(m.astype(np.float32), SOFT_EDGE) for m in mask])
-    fade = middle(np.clip(2 * fade - 1, 0, 1), CROP + 2 * SHIFT)
-    out = np.empty((*images.shape[:2], *fade.shape[1:]), np.float32)
-    for channel in range(images.shape[1]):
-        low, high = gray_window(images[:, channel].astype(np.float32), mask)
-        cut = middle(images[:, channel], CROP + 2 * SHIFT).astype(np.float32)
-        out[:, channel] = np.clip((cut - low) / max(high - low, 1e-6), -0.5, 1.5) * fade
-    return out
-
-
-def middle(images: np.ndarray, size: int) -> np.ndarray:
-    """Cut the middle out of square images, (..., size, size)."""
-    first = (images.shape[-1] - size) // 2
-    return images[..., first : first + size, first : first + size]
 
 
 @dataclass(frozen=True)
@@ -383,24 +287,6 @@ def _batches(n: int, steps: int, rng: np.random.Generator) -> Iterator[np.ndarra
     order = rng.permutation(n)
     for step in range(steps):
         yield order[step * BATCH : (step + 1) * BATCH]
-
-
-def crops(images: torch.Tensor, rng: np.random.Generator | None) -> torch.Tensor:
-    """Cut a window out of each image near its middle, and mirror half of them; (B, C, 96, 96).
-
-    Without a generator it is the middle of each, as it is.
-    """
-    import torch
-
-    if rng is None:
-        return middle(images, CROP)
-    places = rng.integers(0, images.shape[-1] - CROP + 1, size=(len(images), 2))
-    mirrored = rng.random(len(images)) < 0.5
-    out = []
-    for image, (row, column), flip in zip(images, places, mirrored, strict=True):
-        cut = image[:, row : row + CROP, column : column + CROP]
-        out.append(cut.flip(-1) if flip else cut)
-    return torch.stack(out)
 
 
 def _ask(model: Any, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

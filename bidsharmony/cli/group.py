@@ -153,7 +153,8 @@ def _grouping(settings: Settings) -> Grouping:
 
 def _deep_probe(settings: Settings, sample: Sample) -> Probe | str:
     """Train the deep probe, one third of the subjects being tested, or in a full audit all."""
-    from bidsharmony.audit.deep import FOLDS, Recipe, deep_probe
+    from bidsharmony.audit.deep import Recipe, deep_probe
+    from bidsharmony.audit.folds import FOLDS
     from bidsharmony.evaluation.finished import STATE_DIR
 
     folds = FOLDS if settings.audit == 'full' else 1

@@ -10,8 +10,10 @@ from scipy import ndimage
 from torch import nn
 
 from bidsharmony.audit import deep
-from bidsharmony.audit.deep import Recipe, crops, deep_probe, prepared, split_subjects
+from bidsharmony.audit.deep import Recipe, deep_probe
+from bidsharmony.audit.folds import split_subjects
 from bidsharmony.audit.sample import Sample
+from bidsharmony.audit.windows import crops, prepared
 
 SUBJECTS, SCANNERS, SLICES = 6, 2, 8
 RECIPE = Recipe(epochs=5, cycles=2, folds=1)
