@@ -195,7 +195,8 @@ def read_header(path: Path, name: str) -> nb.Nifti1Header:
             # how much it may hold was decided when it was read to its end
             header, _ = _announced(file.read(_HEAD), name, math.inf)
         # quaternion, matrix, codes and units are only parsed when they are asked for
-        header.get_best_affine(), header.get_qform(coded=True), header.get_xyzt_units()
+        with np.errstate(all='ignore'):
+            header.get_best_affine(), header.get_qform(coded=True), header.get_xyzt_units()
     except InputError:
         raise
     except nb.filebasedimages.ImageFileError as error:
