@@ -38,8 +38,7 @@ def rows(found: Mapping[Case, list[str]]) -> list[list[str]]:
     totals = [sum(column) for column in zip(*counted, strict=True)]
     names = [*(table.kind for table in TABLES), 'all']
     return [
-        [name, *map(str, numbers)]
-        for name, numbers in zip(names, [*counted, totals], strict=True)
+        [name, *map(str, numbers)] for name, numbers in zip(names, [*counted, totals], strict=True)
     ]
 
 
@@ -48,9 +47,7 @@ def run_corpus() -> dict[Case, list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         places = Path(folder)
         good = verdict_of_good(places / 'good')
-        return {
-            case: shortcomings(case, places / str(ix), good) for ix, case in enumerate(CASES)
-        }
+        return {case: shortcomings(case, places / str(ix), good) for ix, case in enumerate(CASES)}
 
 
 def run_fuzzers(count: int, seed: int) -> tuple[list[list[str]], list[str]]:

@@ -1,4 +1,4 @@
-"""Scanners that are spelled in several ways, or not told: the good run is a Siemens Prisma, 3 T."""
+"""Scanners spelled in several ways, or not told: that of the good run is a Siemens Prisma, 3 T."""
 
 from tests.corpus.case import Table
 
@@ -14,9 +14,7 @@ def in_capitals(run):
 @TABLE.processed('"scanner": "Siemens Prisma 3 T"')
 def trade_name(run):
     """Write it with its maker's trade name, as later software does."""
-    run.sidecar(
-        Manufacturer='Siemens Healthineers', ManufacturersModelName='MAGNETOM Prisma Fit'
-    )
+    run.sidecar(Manufacturer='Siemens Healthineers', ManufacturersModelName='MAGNETOM Prisma Fit')
 
 
 @TABLE.processed('"scanner": "Siemens Prisma 3 T"')
