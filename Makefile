@@ -1,17 +1,20 @@
 # make demo    environment, six virtual scans on three scanners, harmonized, with pages to look at
 # make test    environment, every test
+# make fuzz    10,000 mutated images and 10,000 mutated gradients and sidecars against the input gate
 # make lint, make docs, make env, make clean
 #
 # PYTHON       the interpreter to build on (3.11 or later)
 # VENV         where the environment goes
 # TORCH_INDEX  an index to take torch from, such as https://download.pytorch.org/whl/cpu
 # JOBS         how many tests run at once
+# FUZZ         how many inputs of each kind are mutated
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 TORCH ?= 2.13.0
 TORCH_INDEX ?=
 JOBS ?= 2
+FUZZ ?= 10000
 PYTEST_ARGS ?=
 
 BIN = $(VENV)/bin
@@ -28,7 +31,7 @@ export NO_ET = 1
 export NIPYPE_NO_ET = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint docs clean
+.PHONY: help env demo test fuzz lint docs clean
 
 help:
 	@sed -n '/^$$/q;s/^# \{0,1\}//p' Makefile
@@ -54,6 +57,9 @@ demo: env
 
 test: env
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+
+fuzz: env
+	$(BIN)/python -m tests.corpus --fuzz $(FUZZ) --table docs/_static/fuzz.csv
 
 lint: env
 	$(PIP) install --quiet --editable '.[lint]'

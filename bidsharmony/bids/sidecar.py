@@ -109,12 +109,15 @@ def number(value: Any) -> float | None:
 
     Examples
     --------
-    >>> number(3), number('3'), number(True), number(float('nan'))
-    (3.0, None, None, None)
+    >>> number(3), number('3'), number(True), number(float('nan')), number(10**400)
+    (3.0, None, None, None, None)
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def _depth(content: Any) -> int:

@@ -22,8 +22,8 @@ MAX_SERIES_BYTES = 64 * 10**9
 MAX_VOLUMES = 100_000
 """More than any series has."""
 
-MAX_TEXT_BYTES = 4 * 1024**2
-"""A gradient file of 10,000 volumes has a tenth of this."""
+MAX_TEXT_BYTES = 1024**2
+"""A gradient file of 10,000 volumes has half of this."""
 
 _CHUNK = 1024**2
 _GZIP = 31  # zlib's window bits for a gzip member with its header and sums
@@ -147,7 +147,7 @@ def _inflate(file: BinaryIO, digest: hashlib._Hash, name: str) -> Iterator[bytes
         raise InputError(name, 'gzip data ends early, the file is cut. Copy it again and re-run.')
 
 
-def _announced(head: bytes, name: str, max_bytes: int) -> tuple[nb.Nifti1Header, int]:
+def _announced(head: bytes, name: str, max_bytes: float) -> tuple[nb.Nifti1Header, int]:
     """Read from the first bytes of an image its header, and how long the whole must be."""
     for kind in (nb.Nifti1Header, nb.Nifti2Header):
         size = kind.sizeof_hdr
@@ -160,6 +160,8 @@ def _announced(head: bytes, name: str, max_bytes: int) -> tuple[nb.Nifti1Header,
             offset = int(header['vox_offset'])
         except (*_UNREADABLE, KeyError, ValueError, OverflowError) as error:
             raise _broken_header(name, error) from error
+        if not voxel:
+            raise _broken_header(name, ValueError('voxels of no type'))
         total = max(offset, size) + voxel * math.prod(shape)
         if not shape or min(shape) < 1 or max(shape[3:], default=1) > MAX_VOLUMES:
             raise InputError(name, f'claims a shape of {shape}. Convert it again from DICOM.')
@@ -190,12 +192,16 @@ def read_header(path: Path, name: str) -> nb.Nifti1Header:
         nb.load(path)
         # as it stands in the file: nibabel corrects codes, sizes and slopes without a word
         with nb.openers.ImageOpener(path) as file:
-            header, _ = _announced(file.read(_HEAD), name, MAX_SERIES_BYTES)
+            # how much it may hold was decided when it was read to its end
+            header, _ = _announced(file.read(_HEAD), name, math.inf)
         # quaternion, matrix, codes and units are only parsed when they are asked for
-        for parse in (header.get_best_affine, header.get_xyzt_units):
-            parse()
+        with np.errstate(all='ignore'):
+            header.get_best_affine(), header.get_qform(coded=True), header.get_xyzt_units()
     except InputError:
         raise
+    except nb.filebasedimages.ImageFileError as error:
+        # its message names the folders of this machine
+        raise _broken_header(name, ValueError('no magic word, or another format')) from error
     except (*_UNREADABLE, OSError, EOFError, KeyError, ValueError, OverflowError) as error:
         raise _broken_header(name, error) from error
     if header['magic'] in (b'ni1', b'ni2'):

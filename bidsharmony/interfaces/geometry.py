@@ -101,6 +101,8 @@ def check_axes(header: nb.Nifti1Header, name: str) -> list[str]:
     if not (qform_code and sform_code):
         return []
     sform, qform = header.get_sform(), header.get_qform()
+    if not np.isfinite(qform).all():
+        raise InputError(name, 'has a qform that is not finite. Convert it again from DICOM.')
     if np.linalg.det(sform[:3, :3]) * np.linalg.det(qform[:3, :3]) < 0:
         raise InputError(
             name,

@@ -344,11 +344,9 @@ def check_header(
             'Export magnitude images.',
         )
     slope = float(header['scl_slope'])
-    unscaled = (
-        [] if np.isfinite(slope) else [f'It scales by {slope}, which is taken as no scaling.']
-    )
+    unscaled = [f'The header scales by {slope}, which is taken as no scaling.']
     return [
-        *([] if np.isfinite(slope) else unscaled),
+        *(() if np.isfinite(slope) else unscaled),
         *check_codes(header, name),
         *check_sizes(header, name),
         *check_axes(header, name),

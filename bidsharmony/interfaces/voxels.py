@@ -78,7 +78,8 @@ class VolumeRanges:
     def scaled(self, header: nb.Nifti1Header) -> np.ndarray:
         """Return both ends of every volume with slope and intercept, (2, N)."""
         slope, inter = slope_inter(header)
-        return slope * np.array([self.low, self.high]) + inter
+        with np.errstate(over='ignore', invalid='ignore'):
+            return slope * np.array([self.low, self.high]) + inter
 
 
 def slope_inter(header: nb.Nifti1Header) -> tuple[float, float]:
@@ -93,10 +94,10 @@ def why_unfit(
     ranges: VolumeRanges, header: nb.Nifti1Header, b0_ixs: Sequence[int], dwi_ixs: Sequence[int]
 ) -> str:
     """Say why no work can be done on the voxels of a series; '' if it can."""
-    ends = ranges.scaled(header)
-    ends = ends[np.isfinite(ends)]
-    if ends.size and (largest := float(np.abs(ends).max())) > float(np.finfo(np.float32).max):
-        return f'it holds values up to {largest:g}, which no scanner makes'
+    # what is stored may be a number, and what it stands for too large for one
+    ends = np.abs(ranges.scaled(header)[np.isfinite([ranges.low, ranges.high])])
+    if not ends.max(initial=0.0) <= float(np.finfo(np.float32).max):
+        return f'it holds values up to {ends.max():g}, which no scanner makes'
     return why_blank(ranges, header, b0_ixs, dwi_ixs)
 
 

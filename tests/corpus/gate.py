@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +18,14 @@ from bidsharmony.interfaces.sidecars import public_sidecar
 from bidsharmony.settings import Settings
 from bidsharmony.supervise.child import check_runs
 from bidsharmony.supervise.pool import make_jobs
-from tests.corpus.case import PROCESSED, REFUSED, SKIPPED
+from tests.corpus.case import PROCESSED, REFUSED, SKIPPED, Case
+from tests.corpus.dataset import GOOD, Run, write_good
 
 LIMIT = 5.0
 """Seconds that the gate may take for a dataset of two tiny runs."""
+
+
+_CAUSE_REMEDY = re.compile(r'\w.*[.:] [A-Z].*\.$')
 
 
 class Hang(BaseException):
@@ -86,3 +91,50 @@ def recorded(checked: CheckedRun) -> str:
 def line(image: str, verdict: Verdict) -> str:
     """Write what the command says of an image."""
     return printable(f'{image}: {verdict.text}')
+
+
+def shortcomings(case: Case, folder: Path, good: Verdict) -> list[str]:
+    """Write the dataset of a case, hold it against the gate, and say what is not as it must be.
+
+    Parameters
+    ----------
+    case : Case
+    folder : Path
+        an empty one
+    good : Verdict
+        that of the good run when it is alone
+    """
+    root = write_good(folder / 'bids')
+    run = Run.write(root)
+    image = case.change(run) or run.relative
+    try:
+        with time_limit():
+            verdicts = judge(root)
+    except Hang as error:
+        return [f'it hangs: {error}']
+    verdict = verdicts.get(image, Verdict('missed', ''))
+    said = line(image, verdict)
+    checks = {
+        f'it is {verdict.status}: {said}': verdict.status == case.outcome,
+        f'{case.said!r} is not said: {said}': case.said in verdict.text,
+        f'what is private is told: {said}': not any(word in verdict.text for word in case.absent),
+        f'folders of the machine are told: {said}': str(folder) not in verdict.text,
+        f'it takes more than a line: {said}': '\n' not in said,
+        f'no file is named: {said}': said.startswith(f'{printable(image)}: '),
+        f'no cause and remedy: {said}': case.outcome != REFUSED or _CAUSE_REMEDY.search(said),
+        'the good run fares otherwise': _of(verdicts, GOOD) == [good],
+    }
+    if case.outcome != REFUSED:
+        refused = [name for name, other in verdicts.items() if other.status == REFUSED]
+        checks[f'refused are {refused}'] = not refused
+    return [what for what, holds in checks.items() if not holds]
+
+
+def verdict_of_good(folder: Path) -> Verdict:
+    """Hold the good run alone against the gate."""
+    (verdict,) = judge(write_good(folder / 'bids')).values()
+    return verdict
+
+
+def _of(verdicts: dict[str, Verdict], participant: str) -> list[Verdict]:
+    return [verdict for image, verdict in verdicts.items() if image.startswith(participant)]

@@ -1,5 +1,22 @@
 """All classes of the corpus."""
 
-from tests.corpus import files, geometry, gradients, headers, voxels
+from tests.corpus import (
+    files,
+    geometry,
+    gradients,
+    headers,
+    layout,
+    scanners,
+    security,
+    sidecars,
+    voxels,
+)
 
-TABLES = (files.TABLE, headers.TABLE, geometry.TABLE, voxels.TABLE, gradients.TABLE)
+MODULES = (
+    *(files, headers, geometry, voxels, gradients),
+    *(sidecars, layout, security, scanners),
+)
+
+TABLES = tuple(module.TABLE for module in MODULES)
+
+CASES = tuple(case for table in TABLES for case in table.cases)

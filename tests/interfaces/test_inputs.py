@@ -12,7 +12,12 @@ import pytest
 
 from bidsharmony.bids import B0Source, DwiRun, Scanner
 from bidsharmony.interfaces.files import InputError, read_to_end
-from bidsharmony.interfaces.inputs import NO_DIRECTIONS, SkippedRunError, check_run
+from bidsharmony.interfaces.inputs import (
+    NO_DIRECTIONS,
+    SkippedRunError,
+    check_run,
+    note_twins,
+)
 from tests import tiny_dataset
 
 
@@ -371,3 +376,24 @@ def test_damaged_or_manifold_trace_image(pair):
     cut(run.image)
     with pytest.raises(InputError, match='the file is cut'):
         check_run(run, 50.0)
+
+
+def test_more_than_is_allowed(image):
+    """An image is refused for its size before it is read, whatever the size really is."""
+    size = len(gzip.decompress(image.read_bytes()))
+    assert check_run(as_run(image), 50.0, max_bytes=size)
+    with pytest.raises(InputError, match=r'raise --max-gb'):
+        check_run(as_run(image), 50.0, max_bytes=size - 1)
+
+
+def test_copies_depend_on_each_other(image):
+    """A copy is told in both runs, and in neither once the other has voxels of its own."""
+    name = 'sub-01/dwi/sub-01_acq-b_dwi.nii.gz'
+    other = tiny_dataset.write_run(image.parents[2], 'sub-01_acq-b')
+    twins = note_twins([check_run(as_run(path), 50.0) for path in (image, other)])
+    assert all('is a copy of' in ' '.join(checked.warnings) for checked in twins)
+    assert twins[0].inputs[name] == twins[1].inputs[name]
+    tiny_dataset.write_run(image.parents[2], 'sub-01_acq-b', seed=3)
+    alone = note_twins([check_run(as_run(path), 50.0) for path in (image, other)])
+    assert not [warning for checked in alone for warning in checked.warnings]
+    assert name not in alone[0].inputs
