@@ -38,6 +38,8 @@ SMALLEST_LENGTH = 1e-3
 SMALLEST_GB = 1e-6
 """Under a kilobyte no image fits."""
 
+SMALLEST_MINUTES = 0.01
+
 EXIT_DONE = 0
 EXIT_SOME_FAILED = 1
 EXIT_USAGE = 2
@@ -96,6 +98,21 @@ def _number(low: float, high: float, what: str, *, word: str = '') -> Callable[[
         return value
 
     return convert
+
+
+def _memory(text: str) -> float:
+    """Read a size in MB, or with a suffix in MB, GB or TB.
+
+    Examples
+    --------
+    >>> _memory('800'), _memory('8G'), _memory('1.5gb')
+    (800.0, 8192.0, 1536.0)
+    """
+    found = re.fullmatch(r'(\d+(?:\.\d+)?)\s*([MGT]?)B?', text.strip(), re.IGNORECASE)
+    size = float(found[1]) * 1024 ** 'MGT'.index(found[2].upper() or 'M') if found else 0.0
+    if size < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a size such as 8000, 8000M or 8G')
+    return size
 
 
 def _filters(text: str) -> dict[str, Any]:
@@ -341,6 +358,20 @@ def build_parser() -> argparse.ArgumentParser:
         default=1,
         metavar='N',
         help='threads of each; the results do not depend on it (default %(default)s)',
+    )
+    work.add_argument(
+        '--mem-mb',
+        type=_memory,
+        metavar='MB',
+        help='memory that participants may take together, also with a suffix, as 8G (default: '
+        'what the machine, or the job that this runs in, has left); who does not fit waits',
+    )
+    work.add_argument(
+        '--participant-timeout',
+        type=_number(SMALLEST_MINUTES, math.inf, f'minutes from {SMALLEST_MINUTES:g} on'),
+        metavar='MIN',
+        help='give a participant up after so many minutes, and go on with the others (default: '
+        'wait)',
     )
     work.add_argument(
         '--max-gb',

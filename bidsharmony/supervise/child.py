@@ -31,6 +31,7 @@ from bidsharmony.supervise.marker import (
     marker_path,
     read_marker,
 )
+from bidsharmony.supervise.needs import check_disk, needs_of
 from bidsharmony.supervise.records import Job, Outcome
 from bidsharmony.workflows.method import Method
 
@@ -117,6 +118,8 @@ def work(job: Job) -> list[Outcome]:
                 name = run.run.relative
                 outcomes[name] = Outcome(name, 'done', UNCHANGED)
             return [outcomes[run.relative] for run in job.runs]
+        if checked:
+            check_disk(needs_of([run.run for run in checked], job.settings), job.settings)
         staging = _fresh_folder(job.hidden / 'staging' / job.participant)
         work_dir = work_folder(job)
         if job.settings.work_dir is not None:
