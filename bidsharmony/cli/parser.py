@@ -401,7 +401,7 @@ def parse_args(argv: Sequence[str] | None = None) -> Settings:
     """
     parser = build_parser()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    given = vars(parser.parse_args([_dashed(argument) for argument in arguments]))
+    given = vars(parser.parse_args([dashed(argument) for argument in arguments]))
 
     levels = given.pop('analysis_level')
     given['analysis_levels'] = tuple(level for level in ANALYSIS_LEVELS if level in levels)
@@ -427,12 +427,12 @@ def parse_args(argv: Sequence[str] | None = None) -> Settings:
     return replace(settings, canonical_resolution=coarser)
 
 
-def _dashed(argument: str) -> str:
+def dashed(argument: str) -> str:
     """Spell an option's name with dashes and leave its value alone.
 
     Examples
     --------
-    >>> _dashed('--participant_label=a_b')
+    >>> dashed('--participant_label=a_b')
     '--participant-label=a_b'
     """
     return re.sub(r'^--[^=]+', lambda name: name.group().replace('_', '-'), argument)

@@ -86,7 +86,7 @@ def run_needs(shape: Sequence[int], settings: Settings) -> Needs:
     """
     volume, number = math.prod(shape[:3]), shape[3] if len(shape) > 3 else 1
     base = 4 * volume / MB
-    return Needs(400 + 40 * base, 20 + (number + 8) * base, 20 + (number + 10) * base)
+    return Needs(400 + (25 + number) * base, 20 + (number + 8) * base, 20 + (number + 10) * base)
 
 
 class Machine:
