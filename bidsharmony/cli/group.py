@@ -56,7 +56,13 @@ def run_group(settings: Settings) -> int:
     from bidsharmony.audit.document import Collector
     from bidsharmony.evaluation.finished import STATE_DIR, FinishedRun, read_runs
 
+    from bidsharmony.supervise.places import refuse_links
+
     out_dir = settings.output_dir
+    try:
+        refuse_links(out_dir)
+    except BIDSError as error:
+        return complain(str(error), EXIT_USAGE)
     items = read_runs(out_dir)
     begun: list[FinishedRun | Unused] = []
     # up to the first run: nothing may be written where there is nothing to say

@@ -31,6 +31,7 @@ from bidsharmony.supervise.marker import (
     marker_path,
     read_marker,
 )
+from bidsharmony.supervise.places import linked_folder, open_own
 from bidsharmony.supervise.records import Job, Outcome
 from bidsharmony.workflows.method import Method
 
@@ -93,6 +94,8 @@ def work(job: Job) -> list[Outcome]:
     # Imported here: the supervisor itself never needs nipype, and --help neither.
     from bidsharmony.workflows.groups import shared_inputs
 
+    if linked := linked_folder(job.settings.output_dir, [job.participant]):
+        raise OSError(errno.EPERM, 'a link in the output is not followed', str(linked))
     with _locked(job):
         checked, outcomes = check_runs(job)
         left_out = {
@@ -269,7 +272,7 @@ def _locked(job: Job) -> Iterator[None]:
     """
     path = job.hidden / 'locks' / f'{job.participant}.lock'
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open('a+', encoding='utf-8') as file:
+    with os.fdopen(open_own(path, os.O_RDWR | os.O_APPEND), 'a+', encoding='utf-8') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -283,7 +286,11 @@ def _locked(job: Job) -> Iterator[None]:
         file.truncate(0)
         file.write(f'{socket.gethostname()}/{os.getpid()}')
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            # where it ran concerns nobody any more
+            file.truncate(0)
 
 
 def _fresh_folder(folder: Path) -> Path:
@@ -313,6 +320,8 @@ def _private_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise OSError(errno.EPERM, 'belongs to somebody else', str(folder))
+    # it may have been there, open to all
+    folder.chmod(0o700)
 
 
 def detach(lifeline: Connection) -> None:
@@ -344,7 +353,7 @@ def detach(lifeline: Connection) -> None:
 def _log_to(path: Path, verbose_count: int) -> None:
     """Send everything this process says to its log; from ``-vv`` on it says more."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    descriptor = open_own(path, os.O_WRONLY | os.O_APPEND)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
         os.dup2(descriptor, stream.fileno())
