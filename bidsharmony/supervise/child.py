@@ -8,6 +8,7 @@ import errno
 import faulthandler
 import fcntl
 import hashlib
+import itertools
 import logging
 import os
 import re
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bidsharmony.bids import COMPAT
-from bidsharmony.bids.names import output_stem
+from bidsharmony.bids.names import output_stem, public
 from bidsharmony.settings import Settings
 from bidsharmony.supervise.finish import finish
 from bidsharmony.supervise.marker import (
@@ -96,6 +97,12 @@ def work(job: Job) -> list[Outcome]:
 
     if linked := linked_folder(job.settings.output_dir, [job.participant]):
         raise OSError(errno.EPERM, 'a link in the output is not followed', str(linked))
+    # markers and pages are passed on
+    job = replace(
+        job,
+        refused=tuple(itertools.starmap(public, job.refused)),
+        skipped=tuple(itertools.starmap(public, job.skipped)),
+    )
     with _locked(job):
         checked, outcomes = check_runs(job)
         left_out = {
@@ -257,9 +264,28 @@ def _judge(job: Job, text: str, error: Exception | None) -> tuple[int, str]:
         code = error.errno
         text = f'{error.filename or job.settings.output_dir.name}: {error.strerror}'
     # tables and pages are passed on: they name no folder of this machine
-    text = re.sub(r'(?<![\w.])/(?:[^\s\'":]+/)+', '', text)
+    text = _without_places(text, job.settings)
     text = re.sub(r'^(?:[\w.]+\.)?(?:\w*Error|\w*Exception): ', '', ' '.join(text.split()))
     return code, f'{text.rstrip(".")}. See {log}.'
+
+
+def _without_places(text: str, settings: Settings) -> str:
+    """Leave of each path in a text the last part of it.
+
+    Folders that are known are taken first, since the name of a folder may hold blanks.
+    """
+    home = Path(os.path.expanduser('~'))
+    weights = settings.weights and settings.weights.parent
+    given = [settings.output_dir, settings.bids_dir, settings.work_dir, weights]
+    given += settings.derivatives.values()
+    folders = {place for path in given if path for place in (path, path.parent)}
+    if home.is_absolute():
+        folders.add(home)
+    for folder in sorted(folders, key=lambda path: -len(str(path))):
+        if folder != folder.parent:
+            text = text.replace(f'{folder}/', '')
+    text = text.replace(str(home), '~') if len(home.parts) > 1 else text
+    return re.sub(r'(?<![\w.])/(?:[^\s\'":]+/)+', '', text)
 
 
 @contextlib.contextmanager
