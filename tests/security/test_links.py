@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,7 @@ def test_a_link_in_the_place_of_a_file_is_replaced(tmp_path, name):
         pid = os.fork()
         if not pid:
             _log_to(place, 0)
-            os.write(2, b'said')
+            os.write(sys.stderr.fileno(), b'said')
             os._exit(0)
         os.waitpid(pid, 0)
     elif name == 'lock':
