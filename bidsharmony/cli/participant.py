@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import logging
+import os
 import signal
 import sys
 import uuid
@@ -128,6 +129,9 @@ def _run(settings: Settings) -> int:
 
 def _participant_level(settings: Settings, collection: Collection) -> int:
     """Harmonize what was found; log what was left out, and sum up."""
+    from bidsharmony.supervise.places import refuse_links
+
+    refuse_links(settings.output_dir)
     described = {'version': __version__, 'derivatives': settings.derivatives}
     write_dataset_description(settings.output_dir, settings.bids_dir, **described)
     if settings.qsiprep_compat:
@@ -202,7 +206,7 @@ def write_failures(
     with _locked(path.with_name('.failures.lock')):
         # an escaped cell holds no tab and no line break
         rows = {tuple(map(printable, row)) for row in failures}
-        if path.is_file():
+        if path.is_file() and not path.is_symlink():
             with path.open(encoding='utf-8', errors='replace', newline='') as file:
                 earlier = list(csv.reader(file, delimiter='\t', quoting=csv.QUOTE_NONE))[1:]
             rows |= {
@@ -223,7 +227,9 @@ def _locked(path: Path) -> Iterator[None]:
     """Hold a lock among the jobs of one output; go on without it where there are no locks."""
     import fcntl
 
-    with path.open('a') as file:
+    from bidsharmony.supervise.places import open_own
+
+    with os.fdopen(open_own(path, os.O_WRONLY), 'w') as file:
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

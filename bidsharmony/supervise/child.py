@@ -8,6 +8,7 @@ import errno
 import faulthandler
 import fcntl
 import hashlib
+import itertools
 import logging
 import os
 import re
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bidsharmony.bids import COMPAT
-from bidsharmony.bids.names import output_stem
+from bidsharmony.bids.names import output_stem, public
 from bidsharmony.settings import Settings
 from bidsharmony.supervise.finish import finish
 from bidsharmony.supervise.marker import (
@@ -32,6 +33,7 @@ from bidsharmony.supervise.marker import (
     read_marker,
 )
 from bidsharmony.supervise.needs import check_disk, needs_of
+from bidsharmony.supervise.places import linked_folder, open_own
 from bidsharmony.supervise.records import Job, Outcome
 from bidsharmony.workflows.method import Method
 
@@ -94,6 +96,14 @@ def work(job: Job) -> list[Outcome]:
     # Imported here: the supervisor itself never needs nipype, and --help neither.
     from bidsharmony.workflows.groups import shared_inputs
 
+    if linked := linked_folder(job.settings.output_dir, [job.participant]):
+        raise OSError(errno.EPERM, 'a link in the output is not followed', str(linked))
+    # markers and pages are passed on
+    job = replace(
+        job,
+        refused=tuple(itertools.starmap(public, job.refused)),
+        skipped=tuple(itertools.starmap(public, job.skipped)),
+    )
     with _locked(job):
         checked, outcomes = check_runs(job)
         left_out = {
@@ -257,9 +267,28 @@ def _judge(job: Job, text: str, error: Exception | None) -> tuple[int, str]:
         code = error.errno
         text = f'{error.filename or job.settings.output_dir.name}: {error.strerror}'
     # tables and pages are passed on: they name no folder of this machine
-    text = re.sub(r'(?<![\w.])/(?:[^\s\'":]+/)+', '', text)
+    text = _without_places(text, job.settings)
     text = re.sub(r'^(?:[\w.]+\.)?(?:\w*Error|\w*Exception): ', '', ' '.join(text.split()))
     return code, f'{text.rstrip(".")}. See {log}.'
+
+
+def _without_places(text: str, settings: Settings) -> str:
+    """Leave of each path in a text the last part of it.
+
+    Folders that are known are taken first, since the name of a folder may hold blanks.
+    """
+    home = Path(os.path.expanduser('~'))
+    weights = settings.weights and settings.weights.parent
+    given = [settings.output_dir, settings.bids_dir, settings.work_dir, weights]
+    given += settings.derivatives.values()
+    folders = {place for path in given if path for place in (path, path.parent)}
+    if home.is_absolute():
+        folders.add(home)
+    for folder in sorted(folders, key=lambda path: -len(str(path))):
+        if folder != folder.parent:
+            text = text.replace(f'{folder}/', '')
+    text = text.replace(str(home), '~') if len(home.parts) > 1 else text
+    return re.sub(r'(?<![\w.])/(?:[^\s\'":]+/)+', '', text)
 
 
 @contextlib.contextmanager
@@ -272,7 +301,7 @@ def _locked(job: Job) -> Iterator[None]:
     """
     path = job.hidden / 'locks' / f'{job.participant}.lock'
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open('a+', encoding='utf-8') as file:
+    with os.fdopen(open_own(path, os.O_RDWR | os.O_APPEND), 'a+', encoding='utf-8') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -286,7 +315,11 @@ def _locked(job: Job) -> Iterator[None]:
         file.truncate(0)
         file.write(f'{socket.gethostname()}/{os.getpid()}')
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            # where it ran concerns nobody any more
+            file.truncate(0)
 
 
 def _fresh_folder(folder: Path) -> Path:
@@ -316,6 +349,8 @@ def _private_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise OSError(errno.EPERM, 'belongs to somebody else', str(folder))
+    # it may have been there, open to all
+    folder.chmod(0o700)
 
 
 def detach(lifeline: Connection) -> None:
@@ -347,7 +382,7 @@ def detach(lifeline: Connection) -> None:
 def _log_to(path: Path, verbose_count: int) -> None:
     """Send everything this process says to its log; from ``-vv`` on it says more."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    descriptor = open_own(path, os.O_WRONLY | os.O_APPEND)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
         os.dup2(descriptor, stream.fileno())
