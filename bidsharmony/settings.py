@@ -49,6 +49,8 @@ class Settings:
         where intermediate files go; None lets the supervisor place them in the output
     nprocs, omp_nthreads : int
         participants at a time, and threads of each
+    use_plugin : (str, dict) or None
+        nipype plugin that runs the steps of a participant, and its arguments; None runs them here
     max_gb : float
         the most that one image may hold when it is decompressed (10^9 bytes)
     denoise : {'mppca', 'none'}
@@ -98,6 +100,7 @@ class Settings:
     work_dir: Path | None = None
     nprocs: int = 1
     omp_nthreads: int = 1
+    use_plugin: tuple[str, Mapping[str, Any]] | None = None
     max_gb: float = MAX_GB
     denoise: str = 'none'
     rician: bool = False
