@@ -35,7 +35,7 @@ SILENT_FOR = 600.0
 REMEDIES = {
     'CANCELLED': 'Run the same command to go on',
     'COMPLETED': 'Put output and --work-dir where all nodes see them',
-    'FAILED': 'Look for what its own output says',
+    'FAILED': 'Its own output is in the log',
     'GONE': 'Put output and --work-dir where all nodes see them',
     'OUT_OF_MEMORY': 'Raise --mem in sbatch_args of the --use-plugin file',
     'TIMEOUT': 'Raise --time in sbatch_args of the --use-plugin file',
@@ -80,7 +80,7 @@ class SlurmPlugin(SLURMPlugin):
         self._pending[number] = (node, Path(scriptfile))
         self._states[number] = 'PENDING'
         # an answer from before this moment knows nothing of it
-        self._asked_at = time.monotonic()
+        self._asked_at = self._answered_at = time.monotonic()
         return number
 
     def _submit(self, arguments: list[str], name: str) -> int:

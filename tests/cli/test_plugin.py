@@ -105,6 +105,14 @@ def test_a_missing_file_is_refused(here, capsys):
     assert 'a/gone.yml: No such file or directory' in line
 
 
+def test_the_example_of_the_documentation(here):
+    """It is taken as it stands."""
+    text = (ROOT / 'docs' / 'scripts' / 'slurm.yml').read_text()
+    name, arguments = parse(text).use_plugin
+    assert name == 'SLURM'
+    assert set(arguments) == {'sbatch_args', 'max_jobs'}
+
+
 def test_every_plugin_of_nipype_has_its_answer():
     """None is taken for a word that nobody knows."""
     from nipype.pipeline import plugins
@@ -115,8 +123,9 @@ def test_every_plugin_of_nipype_has_its_answer():
 
 def test_folders_that_one_node_has_to_itself(tmp_path):
     """They are named in a warning; any other may be shared."""
-    settings = Settings(bids_dir=Path('/data'), output_dir=Path('/tmp', 'out'), work_dir=Path('/w'))
-    assert unshared_folders(settings) == {'OUTPUT_DIR': Path('/tmp', 'out')}
+    out = Path('/tmp', 'out')
+    settings = Settings(bids_dir=Path('/data'), output_dir=out, work_dir=Path('/w'))
+    assert unshared_folders(settings) == {'OUTPUT_DIR': out}
     assert set(unshared_folders(replace(settings, work_dir=Path('/dev/shm/w')))) == {
         'OUTPUT_DIR',
         '--work-dir',
