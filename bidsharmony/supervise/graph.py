@@ -18,6 +18,7 @@ from nipype.pipeline.plugins.base import PluginBase
 from bidsharmony.bids import BIDSError
 from bidsharmony.bids.names import output_stem, parse_name
 from bidsharmony.interfaces.inputs import CheckedRun
+from bidsharmony.supervise.cluster import ClusterError
 from bidsharmony.supervise.marker import stem_of
 from bidsharmony.workflows.groups import Sharing, differ_within, find_sharing
 from bidsharmony.workflows.method import Method
@@ -155,6 +156,9 @@ def _run(
     crashes: dict[str, str] = {}
     try:
         workflow.run(plugin=(plugin or _linear)(_reporter(crashes, predicted)))
+    except ClusterError:
+        # not one run's: what is left of the graph was not run at all
+        raise
     except Exception:
         # nipype raises the first crash again at the end; which run it belongs to is known.
         if not crashes:

@@ -67,6 +67,15 @@ class SlurmPlugin(SLURMPlugin):
         self._states: dict[int, str] = {}
         self._asked_at = self._answered_at = time.monotonic()
 
+    def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:
+        """Run a graph to its end; where that is an error of our own, leave no job behind."""
+        try:
+            super().run(graph, config, updatehash=updatehash)
+        finally:
+            if self._pending:
+                with contextlib.suppress(ClusterError):
+                    call('scancel', *map(str, self._pending))
+
     def _submit_batchtask(self, scriptfile: str, node: Node) -> int:
         # nobody but this job may have left it
         _result_file(node).unlink(missing_ok=True)

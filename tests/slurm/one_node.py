@@ -50,7 +50,7 @@ ReturnToService=2
 KillWait=2
 SlurmdParameters=config_overrides
 NodeName=node NodeHostname={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=65536 State=UNKNOWN
-PartitionName=all Nodes=ALL Default=YES MaxTime=1:00:00 State=UP
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
 
