@@ -250,7 +250,7 @@ def _on_slurm(study: Path, out: str, *labels: str, **arguments: object) -> subpr
 def test_steps_as_jobs_give_the_bytes_of_a_local_run(here, study, serial):
     """Beside a participant, one of whose jobs is cancelled: that one fails, in one line."""
     process = _on_slurm(study, 'steps', '01', '02', '04', sbatch_args='--mem=1G --time=10')
-    (victim, *_) = _wait_for(lambda: _waiting('/work/sub-04/'))
+    (victim, *_) = _wait_for(lambda: _waiting('work/sub-04/'))
     subprocess.run(['scancel', str(victim.number)], check=True)
     said, errors = process.communicate(timeout=600)
     assert process.returncode == 1, errors
@@ -325,7 +325,7 @@ def test_no_job_outlives_the_command(here, study):
     """SIGTERM cancels them; after SIGKILL, the next run does before it begins."""
     endless = '#!/bin/bash\nsleep 600'
     process = _on_slurm(study, 'ended', '04', template=endless)
-    _wait_for(lambda: [job for job in _waiting('/work/sub-04/') if job.state == 'RUNNING'])
+    _wait_for(lambda: [job for job in _waiting('work/sub-04/') if job.state == 'RUNNING'])
     process.send_signal(signal.SIGTERM)
     _wait_for(lambda: not _waiting(), 10)
     _, errors = process.communicate(timeout=60)
@@ -333,7 +333,7 @@ def test_no_job_outlives_the_command(here, study):
     assert errors.splitlines()[-1] == 'ERROR terminated. Run the same command to go on.'
 
     process = _on_slurm(study, 'ended', '04', template=endless)
-    (job, *_) = _wait_for(lambda: _waiting('/work/sub-04/'))
+    (job, *_) = _wait_for(lambda: _waiting('work/sub-04/'))
     process.kill()
     process.communicate()
     time.sleep(3)
