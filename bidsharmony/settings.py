@@ -53,6 +53,8 @@ class Settings:
         memory that participants may take together (2^20 bytes); None takes what the machine has
     participant_timeout : float or None
         minutes after which a participant is given up; None waits
+    use_plugin : (str, dict) or None
+        nipype plugin that runs the steps of a participant, and its arguments; None runs them here
     max_gb : float
         the most that one image may hold when it is decompressed (10^9 bytes)
     denoise : {'mppca', 'none'}
@@ -104,6 +106,7 @@ class Settings:
     omp_nthreads: int = 1
     mem_mb: float | None = None
     participant_timeout: float | None = None
+    use_plugin: tuple[str, Mapping[str, Any]] | None = None
     max_gb: float = MAX_GB
     denoise: str = 'none'
     rician: bool = False

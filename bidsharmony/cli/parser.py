@@ -17,6 +17,7 @@ from bidsharmony.bids.names import ENTITIES, LABEL
 from bidsharmony.bids.participants import read_column
 from bidsharmony.bids.records import BIDSError
 from bidsharmony.bids.sidecar import read_json
+from bidsharmony.cli.plugin import PLUGINS, read_plugin
 from bidsharmony.settings import (
     ANALYSIS_LEVELS,
     AUDITS,
@@ -372,6 +373,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='MIN',
         help='give a participant up after so many minutes, and go on with the others (default: '
         'wait)',
+    )
+    work.add_argument(
+        '--use-plugin',
+        type=read_plugin,
+        metavar='FILE',
+        help='nipype plugin (YAML: plugin, plugin_args) that runs the steps of each participant: '
+        f'{" or ".join(PLUGINS)} (default Linear: in its own process)',
     )
     work.add_argument(
         '--max-gb',

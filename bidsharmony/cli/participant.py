@@ -41,6 +41,7 @@ from bidsharmony.cli.parser import (
     EXIT_USAGE,
     parse_args,
 )
+from bidsharmony.cli.plugin import unshared_folders, why_no_cluster
 
 if TYPE_CHECKING:
     from bidsharmony.settings import Settings
@@ -116,6 +117,8 @@ def _run(settings: Settings) -> int:
             raise BIDSError(_nothing_to_do(collection, searched))
         if settings.dry_run:
             return EXIT_SOME_FAILED if collection.refused else EXIT_DONE
+        if settings.use_plugin is not None and (reason := why_no_cluster()):
+            return complain(reason, EXIT_ENVIRONMENT)
         code = _participant_level(settings, collection)
     if 'group' in settings.analysis_levels:
         from bidsharmony.cli.group import is_anything_finished, run_group
@@ -132,6 +135,9 @@ def _participant_level(settings: Settings, collection: Collection) -> int:
     from bidsharmony.supervise.places import refuse_links
 
     refuse_links(settings.output_dir)
+    if settings.use_plugin is not None:
+        for name, folder in unshared_folders(settings).items():
+            LOGGER.warning('%s %s: other nodes have a folder of their own there', name, folder)
     described = {'version': __version__, 'derivatives': settings.derivatives}
     write_dataset_description(settings.output_dir, settings.bids_dir, **described)
     if settings.qsiprep_compat:

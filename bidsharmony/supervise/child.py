@@ -16,7 +16,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from bidsharmony.bids import COMPAT
 from bidsharmony.bids.names import output_stem, public
 from bidsharmony.settings import Settings
+from bidsharmony.supervise.cluster import cancel_jobs
 from bidsharmony.supervise.finish import finish
 from bidsharmony.supervise.marker import (
     file_sha256,
@@ -130,8 +131,11 @@ def work(job: Job) -> list[Outcome]:
             return [outcomes[run.relative] for run in job.runs]
         if checked:
             check_disk(needs_of([run.run for run in checked], job.settings), job.settings)
-        staging = _fresh_folder(job.hidden / 'staging' / job.participant)
         work_dir = work_folder(job)
+        if any(work_dir.glob('*/batch')):
+            # jobs of a run that was killed would write into what is made now
+            cancel_jobs(work_dir)
+        staging = _fresh_folder(job.hidden / 'staging' / job.participant)
         if job.settings.work_dir is not None:
             # its name can be guessed, and a shared place such as /scratch lets anyone make it
             _private_folder(work_dir.parent)
@@ -234,15 +238,17 @@ def _harmonize(
         },
         'logging': {'log_to_file': 'false'},
     })  # fmt: skip
-    failed = harmonize_runs(
-        checked,
-        subject=job.subject,
-        refused=refused,
-        staging_dir=staging,
-        work_dir=work_dir,
-        method=method_of(job.settings),
-        threads=job.settings.omp_nthreads,
-    )
+    with _on_cluster(job, work_dir) as plugin:
+        failed = harmonize_runs(
+            checked,
+            subject=job.subject,
+            refused=refused,
+            staging_dir=staging,
+            work_dir=work_dir,
+            method=method_of(job.settings),
+            threads=job.settings.omp_nthreads,
+            plugin=plugin,
+        )
     outcomes = {}
     for item in checked:
         name, stem = item.run.relative, output_stem(item.run.image)
@@ -255,6 +261,23 @@ def _harmonize(
             write_compat(item, staging / place, staging / COMPAT / place)
         outcomes[name] = Outcome(name, 'done')
     return outcomes
+
+
+@contextlib.contextmanager
+def _on_cluster(job: Job, work_dir: Path) -> Iterator[Callable | None]:
+    """Give what runs graphs on a cluster, if that was asked for; leave no job behind."""
+    if job.settings.use_plugin is None:
+        yield None
+        return
+    from bidsharmony.supervise.plugin import runner
+    from bidsharmony.supervise.pool import child_environment
+
+    _, plugin_args = job.settings.use_plugin
+    try:
+        yield runner(plugin_args, child_environment(job.settings.output_dir))
+    except BaseException:
+        cancel_jobs(work_dir)
+        raise
 
 
 def _judge(job: Job, text: str, error: Exception | None) -> tuple[int, str]:

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -19,6 +19,7 @@ from bidsharmony import __version__
 from bidsharmony.bids import Collection, Covered
 from bidsharmony.settings import Settings
 from bidsharmony.supervise import child
+from bidsharmony.supervise.cluster import cancel_jobs
 from bidsharmony.supervise.marker import marker_path
 from bidsharmony.supervise.needs import Machine, Needs, needs_of
 from bidsharmony.supervise.records import HIDDEN, Job, Outcome
@@ -184,6 +185,7 @@ def _collect(item: _Running) -> list[Outcome]:
         outcomes = item.connection.recv()
     except (EOFError, OSError):
         item.process.join()
+        _cancel([item.job])
         outcomes = item.job.all_failed(_cause_of_death(item.process.exitcode, item.job))
     item.process.join(timeout=GRACE)
     item.connection.close()
@@ -239,6 +241,13 @@ def _end(running: list[_Running]) -> None:
         deadline = time.monotonic() + GRACE
         for item in running:
             item.process.join(timeout=max(0.0, deadline - time.monotonic()))
+    _cancel([item.job for item in running])
+
+
+def _cancel(jobs: Sequence[Job]) -> None:
+    """Take out of a cluster's queue what processes that are no more have put there."""
+    if folders := [child.work_folder(job) for job in jobs if job.settings.use_plugin is not None]:
+        cancel_jobs(*folders)
 
 
 def _signal_group(process: BaseProcess, number: signal.Signals) -> None:
