@@ -52,6 +52,9 @@ _MACHINE = (
 )  # fmt: skip
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
 class LockedError(OSError):
     """Say that another process works on this participant."""
 
@@ -253,10 +256,19 @@ def _judge(job: Job, text: str, error: Exception | None) -> tuple[int, str]:
     if isinstance(error, OSError) and error.errno:
         code = error.errno
         text = f'{error.filename or job.settings.output_dir.name}: {error.strerror}'
+    if code in _FULL:
+        text = _full(job)
     # tables and pages are passed on: they name no folder of this machine
     text = re.sub(r'(?<![\w.])/(?:[^\s\'":]+/)+', '', text)
     text = re.sub(r'^(?:[\w.]+\.)?(?:\w*Error|\w*Exception): ', '', ' '.join(text.split()))
     return code, f'{text.rstrip(".")}. See {log}.'
+
+
+def _full(job: Job) -> str:
+    """Say which disk is full, and how much is left of it: most writes fail without a name."""
+    places = [job.settings.output_dir, job.settings.work_dir or job.settings.output_dir]
+    free, place = min((shutil.disk_usage(place).free, place) for place in places if place.is_dir())
+    return f'{place.name}: no space left, {free} bytes are free. Make room and re-run'
 
 
 @contextlib.contextmanager

@@ -26,6 +26,9 @@ LOGGER = logging.getLogger('bidsharmony')
 
 Predicted = defaultdict[str, dict[str, Path]]
 
+_WORDLESS = ' crashed'
+"""End of what is said of a node that left no result, nor a word in it."""
+
 
 def harmonize_runs(
     checked: Sequence[CheckedRun],
@@ -149,10 +152,15 @@ def _run(workflow: Workflow, runs: Sequence[CheckedRun], predicted: Predicted) -
         workflow.run(
             plugin='Linear', plugin_args={'status_callback': _reporter(crashes, predicted)}
         )
-    except Exception:
+    except Exception as error:
         # nipype raises the first crash again at the end; which run it belongs to is known.
         if not crashes:
             raise
+        first = error.__cause__ or error
+        if isinstance(first, OSError):
+            # what is wrong with the disk is told once, where no result could be written
+            for name in [name for name, text in crashes.items() if text.endswith(_WORDLESS)]:
+                crashes[name] = f'{type(first).__name__}: {first}'
     names = {_stem(run): workflow_name(run.run.stem) for run in runs}
     return {stem: crashes[name] for stem, name in names.items() if name in crashes}
 
@@ -184,4 +192,4 @@ def _last_line(node: Any) -> str:
     except Exception:  # the result file itself may be what could not be written
         text = ''
     lines = [line.strip() for line in str(text).splitlines() if line.strip()]
-    return lines[-1] if lines else f'{node.name} crashed'
+    return lines[-1] if lines else f'{node.name}{_WORDLESS}'
