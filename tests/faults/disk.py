@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.faults.fault import Fault, NotPermittedError, Tried
-from tests.faults.moments import wait_for_moment
+from tests.faults.moments import DRAWS, wait_for_moment
 from tests.faults.study import Command, Study
 
 SMALL = 64 * 1024
@@ -25,9 +25,6 @@ ROOMY = 16 * 1024**3
 STEPS = ('work', 'names', 'start', 'work', 'work')
 """When it is full: while a participant is worked on, while its files get their final names (the
 marker and the table of failures do not fit then), or before anything."""
-
-DRAWS = 10
-"""Moments that are drawn at most until one comes before everything is written."""
 
 SAID = re.compile(r'\bout\b\S*: .*\b\d+ bytes\b|\bout\b.*\b\d[\d.,]* ?[kMG]?B\b')
 """Path and bytes."""

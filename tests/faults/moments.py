@@ -16,6 +16,37 @@ KINDS = ('whole', 'work', 'whole', 'names', 'whole', 'work', 'whole', 'draft')
 The others lie where something is written: while a participant is worked on, while its files get
 their final names (some hundredths of a second), and as soon as a draft of a small file is seen."""
 
+BATCH = 16
+"""Commands that are ended in one output before one more command makes it whole."""
+
+
+DRAWS = 10
+"""Moments that are drawn at most until one comes before the end."""
+
+
+def at_a_moment(
+    kind: str, study: Study, out: Path, label: str, rng: np.random.Generator
+) -> Command:
+    """Start the command, and hand it over, running, at a moment of a kind.
+
+    How long it takes varies: where it ended before the moment came, it is started again.
+
+    Raises
+    ------
+    RuntimeError
+        if it always ends before
+    """
+    for draw in range(DRAWS):
+        command = study.start(out, [label])
+        # where no draft comes, since nothing small is new, none will
+        wait_for_moment('work' if draw else kind, command, study, out, label, rng)
+        if command.running():
+            return command
+        command.kill_all()
+        # or there would be nothing left to do
+        (out / '.bidsharmony' / 'done' / f'sub-{label}.json').unlink(missing_ok=True)
+    raise RuntimeError(f'{DRAWS} commands ended before the moment came: {command.said()[-300:]}')
+
 
 def wait_for_moment(
     kind: str, command: Command, study: Study, out: Path, label: str, rng: np.random.Generator

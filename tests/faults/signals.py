@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.faults.fault import Fault, Tried
-from tests.faults.moments import KINDS, wait_for_moment
+from tests.faults.moments import BATCH, KINDS, at_a_moment
 from tests.faults.study import Command, Study, still_locked
 
 MOST = 10.0
@@ -22,26 +22,25 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 def signals(study: Study, count: int, rng: np.random.Generator, place: Path) -> Iterator[Tried]:
     """Stop commands of one participant each, in one output; then one command ends them all."""
-    for begin in range(0, count, len(study.labels)):
+    for begin in range(0, count, BATCH):
         out = place / f'signals{begin}'
-        labels = study.labels[: count - begin]
-        tries = {}
-        for ix, label in enumerate(labels, start=begin):
+        tries: dict[str, list[Tried]] = {}
+        for ix in range(begin, min(begin + BATCH, count)):
+            label = study.labels[ix % len(study.labels)]
             kind = KINDS[ix // len(SIGNALS) % len(KINDS)]
-            with study.start(out, [label]) as command:
-                wait_for_moment(kind, command, study, out, label, rng)
-                tries[label] = _stop(command, SIGNALS[ix % len(SIGNALS)])
-            tries[label].wrong += [*study.partial(out), *still_locked(out)]
-        for text in study.complete(out, labels):
-            mine = [label for label in labels if f'sub-{label}' in text]
-            for label in mine or labels:
-                tries[label].wrong.append(text)
-        yield from tries.values()
+            with at_a_moment(kind, study, out, label, rng) as command:
+                tried = _stop(command, SIGNALS[ix % len(SIGNALS)])
+            tried.wrong += [*study.partial(out), *still_locked(out)]
+            tries.setdefault(label, []).append(tried)
+        for text in study.complete(out, list(tries)):
+            mine = [label for label in tries if f'sub-{label}' in text]
+            for tried in (tried for label in mine or tries for tried in tries[label]):
+                tried.wrong.append(text)
+        yield from (tried for some in tries.values() for tried in some)
 
 
 def _stop(command: Command, number: signal.Signals) -> Tried:
     """Send a signal to the supervisor alone, and see what is left of it."""
-    was_running = command.running()
     sent = time.monotonic()
     os.kill(command.pid, number)
     try:
@@ -53,7 +52,7 @@ def _stop(command: Command, number: signal.Signals) -> Tried:
         tried.wrong.append(f'{number.name}: processes are left after {MOST:.0f} s')
     tried.ended = time.monotonic() - sent
     # a signal that comes when all is done and said finds a command that is about to leave with 0
-    over = '1 done' in command.said() or not was_running
+    over = '1 done' in command.said()
     if code != 128 + number and not (over and code == 0):
         tried.wrong.append(f'{number.name}: exit code {code}, {command.said()[-300:]}')
     return tried

@@ -90,7 +90,7 @@ KINDS = (*OUTPUTS, *INPUTS, BEGUN)
 
 def tampering(study: Study, count: int, rng: np.random.Generator, place: Path) -> Iterator[Tried]:
     """Tamper with a finished study, one kind for each participant, and run it again."""
-    kinds = [KINDS[ix % len(KINDS)] for ix in range(count)]
+    kinds = rng.permutation(KINDS)[:count].tolist()
     step = len(study.labels) - 1
     for begin in range(0, count, step):
         some = dict(zip(study.labels, [*kinds[begin : begin + step], UNTOUCHED], strict=False))
