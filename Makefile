@@ -1,6 +1,7 @@
 # make demo    environment, six virtual scans on three scanners, harmonized, with pages to look at
 # make test    environment, every test
 # make fuzz    10,000 mutated images and 10,000 mutated gradients and sidecars against the input gate
+# make faults  kills, signals, full disks, array jobs and tampering, done to the real command
 # make lint, make docs, make env, make clean
 #
 # PYTHON       the interpreter to build on (3.11 or later)
@@ -8,6 +9,8 @@
 # TORCH_INDEX  an index to take torch from, such as https://download.pytorch.org/whl/cpu
 # JOBS         how many tests run at once
 # FUZZ         how many inputs of each kind are mutated
+# FAULTS       share of the tries of each fault: all of them take hours
+# FAULTS_ARGS  such as --only kill=30 disk, or --seed 1; other rows of the table stay
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
@@ -15,6 +18,8 @@ TORCH ?= 2.13.0
 TORCH_INDEX ?=
 JOBS ?= 2
 FUZZ ?= 10000
+FAULTS ?= 1
+FAULTS_ARGS ?=
 PYTEST_ARGS ?=
 
 BIN = $(VENV)/bin
@@ -31,7 +36,7 @@ export NO_ET = 1
 export NIPYPE_NO_ET = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test fuzz lint docs clean
+.PHONY: help env demo test fuzz faults lint docs clean
 
 help:
 	@sed -n '/^$$/q;s/^# \{0,1\}//p' Makefile
@@ -60,6 +65,9 @@ test: env
 
 fuzz: env
 	$(BIN)/python -m tests.corpus --fuzz $(FUZZ) --table docs/_static/fuzz.csv
+
+faults: env
+	$(BIN)/python -m tests.faults --share $(FAULTS) --table docs/_static/faults.csv $(FAULTS_ARGS)
 
 lint: env
 	$(PIP) install --quiet --editable '.[lint]'

@@ -31,6 +31,30 @@ def seeded(fault: Fault, seed: int) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(fault.name.encode())])
 
 
+def chosen(only: Sequence[tuple[str, int | None]] | None, share: float) -> list[tuple[Fault, int]]:
+    """Pair the faults that were asked for, in that order, with their numbers of tries.
+
+    Examples
+    --------
+    >>> [(fault.name, count) for fault, count in chosen([('disk', None), ('kill', 3)], 0.5)]
+    [('disk', 3), ('kill', 3)]
+    """
+    named = {fault.name: fault for fault in FAULTS}
+    wanted = [(name, None) for name in named] if only is None else only
+    return [
+        (named[name], count or math.ceil(named[name].target * share)) for name, count in wanted
+    ]
+
+
+def _counted(text: str) -> tuple[str, int | None]:
+    """Read ``NAME`` or ``NAME=TRIES``."""
+    name, _, count = text.partition('=')
+    names = [fault.name for fault in FAULTS]
+    if name not in names or (count and not count.isdigit()):
+        raise argparse.ArgumentTypeError(f'{text}: give one of {", ".join(names)}, or NAME=TRIES')
+    return name, int(count) if count else None
+
+
 def row_of(fault: Fault, tries: Sequence[Tried]) -> list[str]:
     """Sum up the tries of a fault.
 
@@ -63,8 +87,9 @@ def main() -> int:
     """Make the rows that were asked for, and say whether all was survived."""
     parser = argparse.ArgumentParser(prog='python -m tests.faults', description=__doc__)
     parser.add_argument('--table', type=Path, help='CSV file to write; other rows in it stay')
-    names = [fault.name for fault in FAULTS]
-    parser.add_argument('--only', nargs='+', choices=names, default=names, help='rows to make')
+    parser.add_argument(
+        '--only', nargs='+', type=_counted, metavar='NAME[=TRIES]', help='rows to make'
+    )
     parser.add_argument('--share', type=float, default=1.0, help='of the tries of a whole table')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--participants', type=int, default=PARTICIPANTS, help='of the study')
@@ -73,9 +98,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         study = Study(Path(folder) / 'study', options.participants)
         _say(f'{study.lasts:.1f} s for one participant, {study.starts:.1f} s of them to begin')
-        for fault in (fault for fault in FAULTS if fault.name in options.only):
+        for fault, count in chosen(options.only, options.share):
             began, tries = time.monotonic(), []
-            count = math.ceil(fault.target * options.share)
             place = Path(folder) / fault.name
             try:
                 for tried in fault.tries(study, count, seeded(fault, options.seed), place):
