@@ -58,7 +58,7 @@ DRIVER = """
                          for run in job.runs])
 
     def main(output_dir, labels):
-        child.main, pool.PRELOAD = act, ()
+        child.main, pool.PRELOAD = act, ('imports_long',) if 'imports' in labels else ()
         logging.basicConfig(level=logging.INFO)
         runs = tuple(
             DwiRun(Path(f'/d/sub-{label}/dwi/sub-{label}_dwi.nii.gz'), None, None, {}, (),
@@ -89,7 +89,7 @@ def drive(tmp_path):
     def start(*labels):
         process = subprocess.Popen(
             [sys.executable, str(script), str(tmp_path / 'out'), *labels],
-            env={**os.environ, 'PYTHONPATH': str(ROOT)},
+            env={**os.environ, 'PYTHONPATH': f'{ROOT}{os.pathsep}{tmp_path}'},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -152,6 +152,26 @@ def test_signals_end_the_children(drive, tmp_path, number):
     process.communicate(timeout=60)
     assert process.returncode == 128 + number
     deadline = time.monotonic() + 60
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(pid)
+
+
+def test_signal_while_the_server_imports(drive, tmp_path):
+    """The server of children does not go on importing for nobody."""
+    pid_file = tmp_path / 'server'
+    module = f'import os, time; open({str(pid_file)!r}, "w").write(str(os.getpid()))\n'
+    (tmp_path / 'imports_long.py').write_text(module + 'time.sleep(60)\n')
+    process = drive('imports')
+    deadline = time.monotonic() + 60
+    while not (pid_file.exists() and pid_file.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    pid = int(pid_file.read_text())
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGTERM
+    deadline = time.monotonic() + 5
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not alive(pid)

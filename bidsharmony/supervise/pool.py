@@ -95,6 +95,9 @@ def run_participants(settings: Settings, collection: Collection) -> list[Outcome
                 for item in [item for item in running if _has_ended(item)]:
                     running.remove(item)
                     outcomes += _collect(item)
+        except Interrupted:
+            _end_server()
+            raise
         finally:
             _end(running)
     return sorted(outcomes, key=lambda outcome: outcome.run)
@@ -203,6 +206,14 @@ def _end(running: list[_Running]) -> None:
         deadline = time.monotonic() + GRACE
         for item in running:
             item.process.join(timeout=max(0.0, deadline - time.monotonic()))
+
+
+def _end_server() -> None:
+    """End the server of children: while it imports, it does not see that nobody needs it."""
+    pid = getattr(forkserver._forkserver, '_forkserver_pid', None)
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _signal_group(process: BaseProcess, number: signal.Signals) -> None:

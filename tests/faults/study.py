@@ -219,6 +219,8 @@ class Study:
         self.folder = folder
         self.raw = tiny_dataset.write_dataset(folder / 'raw')
         self.weights = tiny_dataset.write_weights(folder / 'weights.safetensors')
+        # safetensors lets nobody else read what it writes
+        self.weights.chmod(0o644)
         self.labels = [f'{ix:02}' for ix in range(1, participants + 1)]
         for ix, label in enumerate(self.labels):
             tiny_dataset.write_run(self.raw, f'sub-{label}', seed=ix)
