@@ -45,7 +45,7 @@ def sandbox(study: Study, count: int, rng: np.random.Generator, place: Path) -> 
     # temporary folders are their owner's alone
     for folder in {place, place.parent, study.folder, study.folder.parent}:
         folder.chmod(0o755)
-    _check(study)
+    entered = _enter(study)
     order = rng.permutation(study.labels).tolist()
     for ix in range(count):
         folder = place / f'sandbox{ix}'
@@ -56,10 +56,10 @@ def sandbox(study: Study, count: int, rng: np.random.Generator, place: Path) -> 
         for name in ('tmp', 'to', 'sockets'):
             os.chown(folder / name, NOBODY, NOBODY)
         (folder / 'home').chmod(0o555)
-        yield _run(study, order[ix % len(order)], folder)
+        yield _run(study, entered, order[ix % len(order)], folder)
 
 
-def _run(study: Study, label: str, folder: Path) -> Tried:
+def _run(study: Study, entered: list[str], label: str, folder: Path) -> Tried:
     """Run it, and look at its sockets all the while."""
     out, before = folder / 'to' / 'out', tree(study.raw)
     environment = {
@@ -68,7 +68,7 @@ def _run(study: Study, label: str, folder: Path) -> Tried:
         'PYTHONPATH': f'{folder / "site"}{os.pathsep}{ROOT}',
         'FAULTS_SOCKETS': str(folder / 'sockets'),
     }
-    argv = [*_entered(study.raw), *study.argv(out, [label])]
+    argv = [*entered, *study.argv(out, [label])]
     tried = Tried()
     with Command(argv, folder / 'said.txt', environment) as command:
         ours = os.readlink('/proc/self/ns/net')
@@ -107,17 +107,19 @@ def _sockets(pid: int, ours: str) -> list[str]:
     return [f'{name}: {line}' for name, text in texts.items() for line in text.splitlines()[1:]]
 
 
-def _entered(raw: Path) -> list[str]:
+def _entered(raw: Path, may_read: bool = False) -> list[str]:
     """Give what a command line must begin with."""
-    nobody = [f'--reuid={NOBODY}', f'--regid={NOBODY}', '--clear-groups']
+    read = ['--inh-caps=+dac_read_search', '--ambient-caps=+dac_read_search']
     return [
         *('unshare', '--net', '--mount', 'sh', '-c', ENTER, 'sh', str(raw)),
-        *('setpriv', *nobody, '--no-new-privs'),
+        *('setpriv', f'--reuid={NOBODY}', f'--regid={NOBODY}', '--clear-groups'),
+        *(read if may_read else ()),
+        '--no-new-privs',
     ]
 
 
-def _check(study: Study) -> None:
-    """See whether it can be done here.
+def _enter(study: Study) -> list[str]:
+    """Find how it can be done here: a Python that only its owner can read needs leave to.
 
     Raises
     ------
@@ -125,20 +127,20 @@ def _check(study: Study) -> None:
     """
     if missing := [name for name in ('unshare', 'setpriv') if shutil.which(name) is None]:
         raise NotPermittedError(f'not installed: {", ".join(missing)}')
-    read = f'open({str(study.weights)!r}, "rb"); import bidsharmony'
-    for argv, what in (
-        (['unshare', '--net', '--mount', 'true'], 'another network cannot be entered'),
-        ([*_entered(study.raw), sys.executable, '-c', read], f'uid {NOBODY} cannot read it'),
-    ):
+    # where it cannot read its own library, Python may take that of another one
+    code = f'import os; open({str(study.weights)!r}, "rb"); import bidsharmony; print(os.__file__)'
+    for may_read in (False, True):
+        entered = _entered(study.raw, may_read)
         done = subprocess.run(
-            argv,
+            [*entered, sys.executable, '-c', code],
             env={**os.environ, 'PYTHONPATH': str(ROOT)},
             capture_output=True,
             text=True,
             check=False,
         )
-        if done.returncode:
-            raise NotPermittedError(f'{what}: {done.stderr.strip()[-200:]}')
+        if done.stdout.strip() == os.__file__:
+            return entered
+    raise NotPermittedError(f'uid {NOBODY} cannot run it: {done.stderr.strip()[-200:]}')
 
 
 FAULT = Fault(
