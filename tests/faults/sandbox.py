@@ -26,7 +26,9 @@ def _write(text):
 
 def _hear(event, given):
     if event.startswith('socket.') and event not in ('socket.__new__', 'socket.gethostname'):
-        if getattr(given[0] if given else None, 'family', None) != socket.AF_UNIX:
+        local = getattr(given[0] if given else None, 'family', None) == socket.AF_UNIX
+        # urllib3, as it is imported, so finds out whether there is IPv6
+        if not local and (event, given[1:]) != ('socket.bind', (('::1', 0),)):
             _write(f'{event} {given[1:]}')
 
 sys.addaudithook(_hear)
@@ -146,7 +148,7 @@ def _enter(study: Study) -> list[str]:
 FAULT = Fault(
     'sandbox',
     'input and HOME that cannot be written, uid 65534, no network, another TMPDIR',
-    'a whole run, its tree identical, the input unchanged, no socket',
+    'a whole run, its tree identical, the input unchanged, no connection and no listening socket',
     target=5,
     trier=sandbox,
 )

@@ -118,6 +118,7 @@ def test_a_socket_would_be_heard(tmp_path):
         'import contextlib, socket\n'
         'socket.socketpair()\n'
         'with contextlib.suppress(OSError), socket.socket() as s: s.connect(("127.0.0.1", 9))\n'
+        'with contextlib.suppress(OSError), socket.socket() as s: s.bind(("127.0.0.1", 0))\n'
     )
     environment = {
         **os.environ,
@@ -127,7 +128,7 @@ def test_a_socket_would_be_heard(tmp_path):
     subprocess.run([sys.executable, '-c', code], env=environment, check=True)
     first, *heard = (tmp_path / 'heard').read_text().splitlines()
     assert first.startswith('listening ')
-    assert heard == ["socket.connect (('127.0.0.1', 9),)"]
+    assert heard == ["socket.connect (('127.0.0.1', 9),)", "socket.bind (('127.0.0.1', 0),)"]
 
 
 def test_a_file_that_is_not_whole_is_told(tmp_path):

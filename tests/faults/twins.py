@@ -33,8 +33,10 @@ def _both(study: Study, label: str, out: Path, delay: float) -> Tried:
         with study.start(out, [label]) as two:
             both = (one, two)
             try:
+                two.until(lambda: all('started' in command.said() for command in both))
+                begun = time.monotonic()
                 two.until(lambda: any('locked by' in command.said() for command in both))
-                noticed = time.monotonic() - two.began
+                noticed = time.monotonic() - begun
                 codes = [command.wait() for command in both]
             except TimeoutError as error:
                 return Tried([str(error)])
