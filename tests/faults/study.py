@@ -92,7 +92,7 @@ class Command:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 # a shell has what it runs in the background ignore SIGINT
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     @property
