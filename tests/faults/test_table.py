@@ -2,6 +2,7 @@
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from tests.faults import __main__ as command
-from tests.faults.fault import Fault, Tried
+from tests.faults.children import Limit
+from tests.faults.fault import Fault, NotPermittedError, Tried
 from tests.faults.study import Command, _is_draft, differences, droppings, processes, tree
 from tests.faults.tables import FAULTS
 from tests.faults.tampering import INPUTS
@@ -79,6 +81,19 @@ def test_everything_that_a_command_starts_is_found(tmp_path):
         started.kill_all(np.random.default_rng(0))
         assert not started.alive()
     assert not [pid for pid in pids if processes().get(pid, 'Z')[0] != 'Z']
+
+
+def test_the_kernel_ends_what_takes_too_much(tmp_path):
+    """A limit of memory is one, where it can be set."""
+    try:
+        limit = Limit(f'bidsharmony-test{os.getpid()}')
+    except NotPermittedError as error:
+        pytest.skip(str(error))
+    code = 'import time; time.sleep(1); x = bytearray(10**8); time.sleep(60)'
+    with limit, Command([sys.executable, '-c', code], tmp_path / 'said.txt') as started:
+        limit.hold(started.pid)
+        assert started.wait(30) == 128 + signal.SIGKILL
+    assert not limit.folder.exists()
 
 
 def test_a_command_that_hangs_is_told(tmp_path):
