@@ -1,8 +1,10 @@
 """Participants run apart: one that dies, hangs on or is locked leaves the others alone."""
 
+import errno
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,13 +12,14 @@ import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bidsharmony.bids import B0Source, Collection, DwiRun, Refused, Scanner, collect_dwi
 from bidsharmony.network.weights import WeightsError
 from bidsharmony.settings import Settings
-from bidsharmony.supervise import child, compat, finish, marker, pool
+from bidsharmony.supervise import child, compat, finish, graph, marker, pool
 from bidsharmony.supervise.child import (
     LockedError,
     _fresh_folder,
@@ -60,7 +63,7 @@ DRIVER = """
                          for run in job.runs])
 
     def main(output_dir, more, labels):
-        child.main, pool.PRELOAD = act, ()
+        child.main, pool.PRELOAD = act, ('imports_long',) if 'imports' in labels else ()
         logging.basicConfig(level=logging.INFO)
         runs = tuple(
             DwiRun(Path(f'/d/sub-{label}/dwi/sub-{label}_dwi.nii.gz'), None, None, {}, (),
@@ -96,7 +99,7 @@ def drive(tmp_path):
                 *(sys.executable, str(script), str(tmp_path / 'out')),
                 *(json.dumps(settings), *labels),
             ],
-            env={**os.environ, 'PYTHONPATH': str(ROOT)},
+            env={**os.environ, 'PYTHONPATH': f'{ROOT}{os.pathsep}{tmp_path}'},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -186,6 +189,26 @@ def test_signals_end_the_children(drive, tmp_path, number):
     process.communicate(timeout=60)
     assert process.returncode == 128 + number
     deadline = time.monotonic() + 60
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(pid)
+
+
+def test_signal_while_the_server_imports(drive, tmp_path):
+    """The server of children does not go on importing for nobody."""
+    pid_file = tmp_path / 'server'
+    module = f'import os, time; open({str(pid_file)!r}, "w").write(str(os.getpid()))\n'
+    (tmp_path / 'imports_long.py').write_text(module + 'time.sleep(60)\n')
+    process = drive('imports')
+    deadline = time.monotonic() + 60
+    while not (pid_file.exists() and pid_file.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    pid = int(pid_file.read_text())
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGTERM
+    deadline = time.monotonic() + 5
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not alive(pid)
@@ -625,7 +648,7 @@ def test_outputs_that_share_a_work_folder_stay_apart(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('text', 'errno', 'reason'),
+    ('text', 'number', 'reason'),
     [
         ('ValueError: no brain. Look.', 0, 'no brain. Look. See logs/sub-01.log.'),
         ('OSError: [Errno 28] No space left on device', 28, ''),
@@ -639,11 +662,62 @@ def test_outputs_that_share_a_work_folder_stay_apart(tmp_path):
         ('bidsharmony.x.SomeError: what', 0, 'what. See logs/sub-01.log.'),
     ],
 )
-def test_reasons(tmp_path, text, errno, reason):
+def test_reasons(tmp_path, text, number, reason):
     """The machine's faults are told from the run's, without a traceback."""
     found_errno, found = _judge(job_of(tmp_path), text, None)
-    assert found_errno == errno
+    assert found_errno == number
     assert found == reason or not reason
+
+
+def test_full_disk_names_place_and_bytes(tmp_path):
+    """Whichever of output and work folder has less room; no folder of the machine is named."""
+    text = 'OSError: [Errno 28] No space left on device'
+    number, reason = _judge(job_of(tmp_path / 'out', tmp_path), text, None)
+    assert number == errno.ENOSPC
+    words = r'(\S+): no space left, (\d+) bytes are free\. Make room and re-run\. See \S+log\.'
+    found = re.fullmatch(words, reason)
+    assert found[1] == tmp_path.name
+    assert int(found[2]) > 0
+
+
+@pytest.mark.parametrize(
+    ('error', 'reason'),
+    [
+        (OSError(errno.ENOSPC, 'No space left on device'), 'OSError: [Errno 28] No space left'),
+        (ValueError('of another run'), 'measure crashed'),
+    ],
+    ids=['disk', 'other'],
+)
+def test_a_result_that_could_not_be_written_is_the_disks_fault(error, reason):
+    """The error stands in the result file, if anywhere; what nipype raises at the end tells it."""
+    image = Path('/d/sub-01/dwi/sub-01_dwi.nii.gz')
+    run = SimpleNamespace(run=SimpleNamespace(image=image, stem='sub-01'))
+    node = SimpleNamespace(fullname='p.sub_01_wf.measure', name='measure')
+
+    class Workflow:
+        def run(self, plugin, plugin_args):
+            for status in ('start', 'exception'):
+                plugin_args['status_callback'](node, status)
+            raise RuntimeError('2 raised. Re-raising first.') from error
+
+    crashes = graph._run(Workflow(), [run], {})
+    assert crashes['sub-01'].startswith(reason)
+
+
+def test_drafts_of_markers_do_not_stay(tmp_path, monkeypatch):
+    """Neither that of a process that died, nor of a write that failed; others' are left alone."""
+    path = marker.marker_path(tmp_path, 'sub-01')
+    path.parent.mkdir(parents=True)
+    left, other = (path.with_name(f'.sub-0{ix}.json.{"a" * 32}') for ix in (1, 2))
+    for draft in (left, other):
+        draft.touch()
+    marker.write_marker(path, {'x': 1})
+    assert set(path.parent.iterdir()) == {path, other}
+    monkeypatch.setattr(os, 'fsync', lambda _: (_ for _ in ()).throw(OSError(28, 'full')))
+    with pytest.raises(OSError, match='full'):
+        marker.write_marker(path, {'x': 2})
+    assert set(path.parent.iterdir()) == {path, other}
+    assert json.loads(path.read_text()) == {'x': 1}
 
 
 def test_supervisor_itself_stays_light():

@@ -155,15 +155,16 @@ def _participant_level(settings: Settings, collection: Collection) -> int:
     rows += [(o.run, o.status, o.reason) for o in outcomes if o.run not in known]
 
     failures = sorted(row for row in rows if row[1] in ('refused', 'failed'))
+    counts = Counter(status for _, status, _ in rows)
+    counts['skipped'] += len(collection.skipped)
+    # said first: the table may not fit on the disk that the runs have filled
+    say(_summary(counts, failures))
     write_failures(
         settings.output_dir,
         failures,
         among=collection.participants,
         besides=[item.relative for item in collection.skipped],
     )
-    counts = Counter(status for _, status, _ in rows)
-    counts['skipped'] += len(collection.skipped)
-    say(_summary(counts, failures))
     if any(outcome.errno for outcome in outcomes):
         return EXIT_ENVIRONMENT
     if failures:
@@ -209,7 +210,11 @@ def write_failures(
     """
     path = output_dir / 'logs' / 'failures.tsv'
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.with_name('.failures.lock')):
+    with _locked(path.with_name('.failures.lock')) as held:
+        if held:
+            # drafts of processes that died
+            for left in path.parent.glob(f'.failures.{"[0-9a-f]" * 32}'):
+                left.unlink(missing_ok=True)
         # an escaped cell holds no tab and no line break
         rows = {tuple(map(printable, row)) for row in failures}
         if path.is_file() and not path.is_symlink():
@@ -223,22 +228,31 @@ def write_failures(
             }
         draft = path.with_name(f'.failures.{uuid.uuid4().hex}')
         text = '\n'.join('\t'.join(row) for row in [FAILURES, *sorted(rows)])
-        draft.write_text(text + '\n', encoding='utf-8')
-        draft.replace(path)
+        try:
+            draft.write_text(text + '\n', encoding='utf-8')
+            draft.replace(path)
+        except OSError as error:
+            # a full disk fails without a name
+            error.filename = str(path)
+            raise
+        finally:
+            draft.unlink(missing_ok=True)
     return path
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[bool]:
     """Hold a lock among the jobs of one output; go on without it where there are no locks."""
     import fcntl
 
     from bidsharmony.supervise.places import open_own
 
     with os.fdopen(open_own(path, os.O_WRONLY), 'w') as file:
+        held = False
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+            held = True
+        yield held
 
 
 def _nothing_to_do(collection: Collection, bids_dir: Path) -> str:

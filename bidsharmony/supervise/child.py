@@ -33,7 +33,7 @@ from bidsharmony.supervise.marker import (
     marker_path,
     read_marker,
 )
-from bidsharmony.supervise.needs import check_disk, needs_of
+from bidsharmony.supervise.needs import NoRoomError, check_disk, needs_of
 from bidsharmony.supervise.places import linked_folder, open_own
 from bidsharmony.supervise.records import Job, Outcome
 from bidsharmony.workflows.method import Method
@@ -54,6 +54,9 @@ _MACHINE = (
      errno.ENOMEM),
     (re.compile(r'Permission denied'), errno.EACCES),
 )  # fmt: skip
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class LockedError(OSError):
@@ -289,6 +292,8 @@ def _judge(job: Job, text: str, error: Exception | None) -> tuple[int, str]:
     if isinstance(error, OSError) and error.errno:
         code = error.errno
         text = f'{error.filename or job.settings.output_dir.name}: {error.strerror}'
+    if code in _FULL and not isinstance(error, NoRoomError):
+        text = _full(job)
     # tables and pages are passed on: they name no folder of this machine
     text = _without_places(text, job.settings)
     text = re.sub(r'^(?:[\w.]+\.)?(?:\w*Error|\w*Exception): ', '', ' '.join(text.split()))
@@ -312,6 +317,13 @@ def _without_places(text: str, settings: Settings) -> str:
             text = text.replace(f'{folder}/', '')
     text = text.replace(str(home), '~') if len(home.parts) > 1 else text
     return re.sub(r'(?<![\w.])/(?:[^\s\'":]+/)+', '', text)
+
+
+def _full(job: Job) -> str:
+    """Say which disk is full, and how much is left of it: most writes fail without a name."""
+    places = [job.settings.output_dir, job.settings.work_dir or job.settings.output_dir]
+    free, place = min((shutil.disk_usage(place).free, place) for place in places if place.is_dir())
+    return f'{place.name}: no space left, {free} bytes are free. Make room and re-run'
 
 
 @contextlib.contextmanager

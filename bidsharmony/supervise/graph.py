@@ -30,6 +30,9 @@ LOGGER = logging.getLogger('bidsharmony')
 Predicted = defaultdict[str, dict[str, Path]]
 Runner = Callable[[Callable[[Any, str], None]], PluginBase]
 
+_WORDLESS = ' crashed'
+"""End of what is said of a node that left no result, nor a word in it."""
+
 
 def harmonize_runs(
     checked: Sequence[CheckedRun],
@@ -159,10 +162,15 @@ def _run(
     except ClusterError:
         # not one run's: what is left of the graph was not run at all
         raise
-    except Exception:
+    except Exception as error:
         # nipype raises the first crash again at the end; which run it belongs to is known.
         if not crashes:
             raise
+        first = error.__cause__ or error
+        if isinstance(first, OSError):
+            # what is wrong with the disk is told once, where no result could be written
+            for name in [name for name, text in crashes.items() if text.endswith(_WORDLESS)]:
+                crashes[name] = f'{type(first).__name__}: {first}'
     names = {_stem(run): workflow_name(run.run.stem) for run in runs}
     return {stem: crashes[name] for stem, name in names.items() if name in crashes}
 
@@ -200,4 +208,4 @@ def _last_line(node: Any) -> str:
         # the result file itself may be what could not be written, or a job was killed before it
         text = getattr(node, '_traceback', None) or ''
     lines = [line.strip() for line in str(text).splitlines() if line.strip()]
-    return lines[-1] if lines else f'{node.name} crashed'
+    return lines[-1] if lines else f'{node.name}{_WORDLESS}'

@@ -31,6 +31,10 @@ NOTHING = (0, 0, 0)
 LOGGER = logging.getLogger('bidsharmony')
 
 
+class NoRoomError(OSError):
+    """Say that the disk has no room for what a participant writes."""
+
+
 @dataclass(frozen=True)
 class Needs:
     """Hold what a participant takes at most, MB (2^20 bytes).
@@ -144,12 +148,12 @@ def check_disk(needs: Needs, settings: Settings) -> None:
 
     Raises
     ------
-    OSError
-        ENOSPC, with the folder and its free bytes
+    NoRoomError
+        ENOSPC, with the folder and what is free there
     """
     for place, free, wanted in places([needs], settings):
         if free < wanted:
-            raise OSError(
+            raise NoRoomError(
                 errno.ENOSPC,
                 f'{free:.0f} MB are free and about {wanted:.0f} MB are needed. Make room there'
                 + ('' if settings.work_dir else ' or give --work-dir elsewhere'),

@@ -107,6 +107,9 @@ def run_participants(settings: Settings, collection: Collection) -> list[Outcome
                     elif _is_late(item):
                         running.remove(item)
                         outcomes += _report(_give_up(item))
+        except Interrupted:
+            _end_server()
+            raise
         finally:
             _end(running)
     return sorted(outcomes, key=lambda outcome: outcome.run)
@@ -248,6 +251,14 @@ def _cancel(jobs: Sequence[Job]) -> None:
     """Take out of a cluster's queue what processes that are no more have put there."""
     if folders := [child.work_folder(job) for job in jobs if job.settings.use_plugin is not None]:
         cancel_jobs(*folders)
+
+
+def _end_server() -> None:
+    """End the server of children: while it imports, it does not see that nobody needs it."""
+    pid = getattr(forkserver._forkserver, '_forkserver_pid', None)
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _signal_group(process: BaseProcess, number: signal.Signals) -> None:
