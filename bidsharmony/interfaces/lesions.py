@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import nibabel as nb
+import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
@@ -88,6 +89,8 @@ class MeasureLesions(SimpleInterface):
                 old = units[0] * axial_slices(before[channel], image.affine, grid=planes)
                 new = units[1] * axial_slices(after[channel], fine, grid=planes)
                 files.append(Path(runtime.cwd) / f'{name}.png')
+                if channel == 'adc':  # beside the brain it is noise
+                    old, new = (np.where(brains, side, 0) for side in (old, new))
                 figure = lesion_pair(old, new, marked, brains, channel=channel)
                 files[-1].write_bytes(save_png(figure))
             self._results['figure_files'] = [str(file) for file in files]

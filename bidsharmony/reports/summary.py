@@ -147,16 +147,23 @@ def _lesions(lesions: Mapping[str, Any]) -> dict[str, str]:
     """Say what of marked lesions is found again, or that nobody marked any."""
     if not lesions:
         return _row('Lesions', 'no mask was given: compare trace and ADC below.', 'views')
-    texts = []
+    texts, tone = [], ''
     for rule, name in (('trace_bright', 'on the trace'), ('adc_dark', 'on the ADC')):
-        dice = number(part(lesions, 'dice', rule).get('before_after'), digits=2)
-        if dice != 'n/a':
+        found = part(lesions, 'dice', rule)
+        dice = number(found.get('before_after'), digits=2)
+        once = [when for when in ('before', 'after') if found.get(when)]
+        if dice == '0' and len(once) == 1:
+            # a threshold that was blind to it once: no overlap, but no loss either, or the reverse
+            texts.append(f'found {name} only {once[0]}')
+            tone = 'bad' if once == ['before'] else tone
+        elif dice != 'n/a':
             texts.append(f'Dice {dice} {name}')
     ends = part(lesions, 'contrast_to_noise', 'trace')
     before, after = (number(ends.get(when), digits=2) for when in ('before', 'after'))
     texts.append(f'contrast-to-noise on the trace {before} \u2192 {after}')
     size = number(lesions.get('volume_ml'), digits=2, unit='ml')
-    return _row('Lesions', f'{size} marked; after with before: {", ".join(texts)}.', 'lesions')
+    text = f'{size} marked; after with before: {", ".join(texts)}.'
+    return _row('Lesions', text, 'lesions', tone)
 
 
 def _warnings(texts: Sequence[Any]) -> dict[str, str]:

@@ -40,7 +40,7 @@ def shell_mosaic(
     mask: np.ndarray,
     shells: Sequence[tuple[float, int]],
     *,
-    n_slices: int = 5,
+    n_slices: int = 4,
 ) -> Figure:
     """Draw the mean of each shell in a row of its own, each at its own window.
 

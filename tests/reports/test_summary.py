@@ -98,6 +98,23 @@ def test_lesions(block, text):
 
 
 @pytest.mark.parametrize(
+    ('before', 'after', 'text', 'tone'),
+    [
+        (0.0, 0.9, 'found on the trace only after', ''),
+        (0.9, 0.0, 'found on the trace only before', 'bad'),
+        (0.9, 0.9, 'Dice 0 on the trace', ''),
+    ],
+)
+def test_a_lesion_that_is_found_once_is_told_from_one_that_moved(before, after, text, tone):
+    """A threshold may be blind to it in the scan; what it no longer finds after is a loss."""
+    block = lesions()
+    block['dice']['trace_bright'] = {'before': before, 'after': after, 'before_after': 0.0}
+    row = rows(qc('01', 'avanto', lesions=block))['Lesions']
+    assert text in row['text']
+    assert row['tone'] == tone
+
+
+@pytest.mark.parametrize(
     ('warnings', 'text', 'tone'),
     [([], 'none.', ''), (['a'], '1, see below.', 'warning'), (['a'] * 3, '3, see', 'warning')],
 )
