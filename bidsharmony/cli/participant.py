@@ -165,11 +165,28 @@ def _participant_level(settings: Settings, collection: Collection) -> int:
         among=collection.participants,
         besides=[item.relative for item in collection.skipped],
     )
+    _cite(settings.output_dir, [run for run, status, _ in rows if status == 'done'])
     if any(outcome.errno for outcome in outcomes):
         return EXIT_ENVIRONMENT
     if failures:
         return EXIT_SOME_FAILED
     return EXIT_DONE if counts['done'] else EXIT_USAGE
+
+
+def _cite(output_dir: Path, done: Sequence[str]) -> None:
+    """Write the methods and references of the runs of this call into ``logs``."""
+    if not done:
+        return
+    from bidsharmony.bids.names import output_stem
+    from bidsharmony.evaluation.finished import QC_SUFFIX
+    from bidsharmony.reports.methods import write_citation
+    from bidsharmony.reports.participant import read_qc
+
+    places = [Path(name) for name in done]
+    files = [output_dir / place.parent / f'{output_stem(place)}{QC_SUFFIX}' for place in places]
+    # one that another job is just replacing is left out
+    documents = [read_qc(file) for file in files if file.is_file()]
+    write_citation(output_dir / 'logs', documents, __version__)
 
 
 def _summary(counts: Counter[str], failures: Sequence[tuple[str, str, str]]) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
+    InputMultiObject,
     OutputMultiObject,
     SimpleInterface,
     Str,
@@ -65,6 +66,7 @@ class _MeasureRunInput(BaseInterfaceInputSpec):
     gain_file = File(exists=True, mandatory=True, desc='gain, (I, J, K)')
     field_file = File(exists=True, mandatory=True, desc='bias field, (I, J, K)')
     blend_file = File(exists=True, mandatory=True, desc="weight of the scan, (I', J', K')")
+    uncertainty_file = File(exists=True, desc="expected error, (I', J', K')")
     trace_facts = traits.Dict(mandatory=True)
     bias_facts = traits.Dict(mandatory=True)
     network_facts = traits.Dict(mandatory=True)
@@ -76,7 +78,8 @@ class _MeasureRunInput(BaseInterfaceInputSpec):
     b0_agreement = traits.Dict(mandatory=True, desc='see interfaces.noise.MeasureB0s')
     zero_filling = traits.Int(1, usedefault=True, desc='pixels for each acquired one, in plane')
     lesions = traits.Dict(desc='where masks are: see interfaces.lesions.MeasureLesions')
-    lesion_figure = File(exists=True, desc='likewise, PNG')
+    lesion_figures = InputMultiObject(File(exists=True), desc='likewise, PNG')
+    series_figures = InputMultiObject(File(exists=True), desc='of the series: shells.ShowSeries')
     n_replaced = traits.Int(0, usedefault=True, desc='b=0 voxels that were not finite')
     n_not_finite = traits.Int(0, usedefault=True, desc='series values that are not finite')
 
@@ -137,12 +140,19 @@ class MeasureRun(SimpleInterface):
             audit=describe(audit),
         )
         grid = audit_grid(mask, image.affine)
+
+        def cut(data: np.ndarray, like: nb.Nifti1Image) -> np.ndarray:
+            return axial_slices(data, like.affine, grid=grid)
+
+        uncertainty = self.inputs.uncertainty_file
         pictures = run_figures(
             audit,
             qc,
-            gain=axial_slices(gain, image.affine, mask, grid=grid),
-            bias=axial_slices(field, image.affine, mask, grid=grid),
-            blend=axial_slices(load_volume(self.inputs.blend_file), fine.affine, grid=grid),
+            gain=cut(gain, image),
+            bias=cut(field, image),
+            blend=cut(load_volume(self.inputs.blend_file), fine),
+            uncertainty=cut(load_volume(uncertainty), fine) if isdefined(uncertainty) else None,
+            adc=(cut(adc_before, image), cut(adc_after, fine)),
         )
         self._save(Path(runtime.cwd), qc, audit, pictures)
         return runtime
@@ -246,9 +256,10 @@ class MeasureRun(SimpleInterface):
             files.append(folder / f'{desc}.png')
             files[-1].write_bytes(content)
         descs = list(pictures)
-        if isdefined(self.inputs.lesion_figure):
-            files.append(self.inputs.lesion_figure)
-            descs.append('lesion')
+        for given in (self.inputs.lesion_figures, self.inputs.series_figures):
+            if isdefined(given):
+                files += [Path(file) for file in given]
+                descs += [Path(file).stem for file in given]
         self._results['qc_file'] = str(qc_file)
         self._results['audit_file'] = str(audit_file)
         self._results['figure_files'] = [str(file) for file in files]
