@@ -39,7 +39,7 @@ SEEN_BY = {'settings': {'cli', 'supervise', 'bids'}}
 DOORS = {('network', 'physics'): 'network.training'}
 # third-party library: the rooms that may import it
 LIBRARIES = {
-    'ants': {'interfaces'},
+    'ants': {'numerics'},
     'bids': {'bids'},
     'jinja2': {'reports'},
     'matplotlib': {'viz'},

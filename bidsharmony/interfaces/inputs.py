@@ -13,7 +13,6 @@ import numpy as np
 
 from bidsharmony.bids import B0Source, DwiRun
 from bidsharmony.bids.sidecar import PLAUSIBLE, number
-from bidsharmony.interfaces.facts import stated_b_value
 from bidsharmony.interfaces.files import (
     MAX_SERIES_BYTES,
     InputError,
@@ -25,6 +24,7 @@ from bidsharmony.interfaces.files import (
 from bidsharmony.interfaces.geometry import check_axes, check_codes, check_sizes
 from bidsharmony.interfaces.masks import fitting_brain, fitting_lesions
 from bidsharmony.interfaces.voxels import VolumeRanges, blank_volumes, why_unfit
+from bidsharmony.network.facts import stated_b_value
 from bidsharmony.numerics.gradients import (
     B_CANONICAL,
     B_LARGEST_MAXIMUM,

@@ -22,8 +22,8 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bidsharmony.interfaces.facts import reported_facts, scanner_facts
 from bidsharmony.interfaces.volumes import load_mask, load_volume
+from bidsharmony.network.facts import reported_facts, scanner_facts
 from bidsharmony.numerics.rounding import rounded
 
 QC_VERSION = 1

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from bidsharmony.bids import collect_dwi
-from bidsharmony.interfaces.facts import TOLD
 from bidsharmony.interfaces.inputs import check_run
 from bidsharmony.interfaces.qc import (
     MeasureRun,
@@ -22,6 +21,7 @@ from bidsharmony.interfaces.qc import (
 )
 from bidsharmony.interfaces.summary import BrainMask, MeanB0, TraceWeighted
 from bidsharmony.interfaces.volumes import load_mask, load_volume
+from bidsharmony.network.facts import TOLD
 from bidsharmony.numerics.diffusion import apparent_diffusion, brain_mask
 from bidsharmony.numerics.intensity import adc_shares
 from tests.synthetic_runs import head, lesions, qc
