@@ -189,10 +189,5 @@ class TraceWeighted(SimpleInterface):
         folder = Path(runtime.cwd)
         self._results['trace_file'] = save_volume(folder / 'trace.nii.gz', result.trace, header)
         self._results['adc_file'] = save_volume(folder / 'adc.nii.gz', result.adc, header)
-        self._results['facts'] = {
-            'trace_method': str(result.method),
-            'b_acquired': float(result.b_acquired),
-            'extrapolated': bool(result.extrapolated),
-            'n_directions': int(result.n_directions),
-        }
+        self._results['facts'] = result.facts
         return runtime

@@ -68,6 +68,16 @@ class TraceImage:
     extrapolated: bool
     n_directions: int
 
+    @property
+    def facts(self) -> dict[str, str | float | bool | int]:
+        """Say how it was made, under the names of the qc file."""
+        return {
+            'trace_method': str(self.method),
+            'b_acquired': float(self.b_acquired),
+            'extrapolated': bool(self.extrapolated),
+            'n_directions': int(self.n_directions),
+        }
+
 
 def mean_b0(series: np.ndarray, b0_ixs: Sequence[int] | np.ndarray) -> np.ndarray:
     """Average the b=0 volumes; what is not finite counts as 0.

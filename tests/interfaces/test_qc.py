@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from bidsharmony.bids import collect_dwi
+from bidsharmony.evaluation.scan import no_brain_warnings
 from bidsharmony.interfaces.inputs import check_run
 from bidsharmony.interfaces.qc import (
     MeasureRun,
     dump_json,
-    no_brain_warnings,
     npz_bytes,
     rounded,
 )
@@ -82,10 +82,13 @@ def assemble(
         **inputs,
     )  # fmt: skip
     return measure._assemble(
-        sigma=float('nan'),
-        snr=None,
-        volume_ml=1.0,
-        shares={'tissue_share': tissue_share, 'fluid_share': 0.1},
+        figures={
+            'noise_sigma': float('nan'),
+            'snr_b0': None,
+            'mask_volume_ml': 1.0,
+            'tissue_share': tissue_share,
+            'fluid_share': 0.1,
+        },
         gain=[0.9, 1.0, 1.1],
         adc=[8e-4, float('nan')],
         audit={key: drawn[key] for key in ('psd', 'glcm')},
