@@ -153,6 +153,19 @@ def brain_mask(b0: np.ndarray, *, zooms: Sequence[float] | None = None) -> np.nd
     return found
 
 
+def found_brain(b0: np.ndarray, *, zooms: Sequence[float] | None = None) -> np.ndarray:
+    """Find the brain as `brain_mask` does, and refuse an image that shows none.
+
+    Raises
+    ------
+    ValueError
+    """
+    mask = brain_mask(b0, zooms=zooms)
+    if not mask.any():
+        raise ValueError('no brain was found in the mean b=0. Check that the image shows a head.')
+    return mask
+
+
 def _bounding_box(mask: np.ndarray, spacing: np.ndarray) -> tuple[slice, ...]:
     """Return slices around a mask, with room for it to be closed."""
     (box,) = ndimage.find_objects(mask.astype(np.int8))
