@@ -192,7 +192,8 @@ def harmonize(
     Parameters
     ----------
     b0 : array, nibabel image or path
-        Mean b=0 as scanned, (I, J, K), any real type and unit.
+        Mean b=0 as scanned, (I, J, K), any real type and unit. Where it is an image, its header
+        says where voxels lie.
     trace : array, nibabel image, path, or TraceImage
         Trace-weighted image, (I, J, K), on the same grid and in the same unit; or what
         `numerics.diffusion.trace_weighted` makes of a series with directions.
