@@ -68,13 +68,13 @@ class HarmonizeSeries(SimpleInterface):
     output_spec = _HarmonizeSeriesOutput
 
     def _run_interface(self, runtime):
-        from bidsharmony.numerics.gain import apply_gain
+        from bidsharmony.numerics.gain import apply_gain, series_factor
 
         image, folder = nb.load(self.inputs.dwi_file), Path(runtime.cwd)
         gain = load_volume(self.inputs.gain_file, np.float64)
         bias = load_volume(self.inputs.field_file, np.float64)
         mask = load_mask(self.inputs.mask_file)
-        factor = (gain / bias) ** self.inputs.strength
+        factor = series_factor(gain, bias, self.inputs.strength)
         sigma = load_volume(self.inputs.noise_file, np.float64)
         noise = sigma * factor  # it grows and shrinks as the signal
         sigma_volume = float(np.median(sigma[mask]))

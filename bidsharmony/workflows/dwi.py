@@ -9,7 +9,6 @@ from typing import Any
 from nipype.pipeline.engine import Node, Workflow
 
 from bidsharmony.bids.names import output_stem
-from bidsharmony.interfaces.facts import scanner_facts, zero_filling
 from bidsharmony.interfaces.inputs import CheckedRun
 from bidsharmony.interfaces.lesions import MeasureLesions
 from bidsharmony.interfaces.noise import MeasureB0s
@@ -17,6 +16,7 @@ from bidsharmony.interfaces.qc import MeasureRun
 from bidsharmony.interfaces.shells import ShowSeries
 from bidsharmony.interfaces.sidecars import public_sidecar
 from bidsharmony.interfaces.summary import BrainMask, MeanB0, PairTrace, TraceWeighted
+from bidsharmony.network.facts import scanner_facts, zero_filling
 from bidsharmony.workflows.bias import init_bias_wf
 from bidsharmony.workflows.denoise import (
     denoising_steps,
