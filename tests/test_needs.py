@@ -181,5 +181,8 @@ def test_needs_grow_with_the_series(tmp_path):
     assert small.memory < large.memory
     assert small.output < longer.output
     assert small.work < longer.work
+    # where the steps are jobs of a cluster, the process here waits for them
+    there = settings_of(tmp_path, use_plugin=('SLURM', {}))
+    assert needs.run_needs((128, 128, 60, 10), there).memory < small.memory
     raw = tiny_dataset.write_run(tmp_path, 'sub-01')
     assert needs.shape_of(raw) == (*tiny_dataset.SHAPE, 7)

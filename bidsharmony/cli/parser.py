@@ -476,6 +476,10 @@ def _why_wrong(settings: Settings) -> str:
         return f'--qsiprep-compat needs the anatomy of QSIPrep. Add -d {QSIPREP}=PATH'
     if settings.work_dir is not None and settings.work_dir.is_relative_to(bids_dir):
         return f'--work-dir {settings.work_dir}: inside bids_dir. Give a folder elsewhere'
+    if settings.use_plugin is not None:
+        for path in (output_dir, settings.work_dir):
+            if '%' in str(path or ''):
+                return f'--use-plugin: nipype cannot work in {path}. Give a folder without %'
     if settings.weights is not None and not settings.weights.is_file():
         return f'--weights {settings.weights}: no such file. Leave it out for the shipped weights'
     if settings.scanner_from is not None:

@@ -232,7 +232,6 @@ def _harmonize(
     config.update_config({
         'execution': {
             'hash_method': 'content',
-            'crashdump_dir': str(job.log_file.parent),
             'crashfile_format': 'txt',
             'stop_on_first_crash': 'false',
             'remove_unnecessary_outputs': 'false',
@@ -250,6 +249,7 @@ def _harmonize(
             work_dir=work_dir,
             method=method_of(job.settings),
             threads=job.settings.omp_nthreads,
+            crash_dir=job.log_file.parent,
             plugin=plugin,
         )
     outcomes = {}

@@ -43,6 +43,7 @@ def harmonize_runs(
     work_dir: Path,
     method: Method,
     threads: int,
+    crash_dir: Path,
     plugin: Runner | None = None,
 ) -> dict[str, str]:
     """Harmonize runs, those of a group with one gain; what fails leaves its partners in peace.
@@ -62,6 +63,8 @@ def harmonize_runs(
     method : Method
     threads : int
         of torch
+    crash_dir : Path
+        for nipype's account of a node that fails
     plugin : callable or None
         makes of a status callback what runs a graph; None runs it in this process
 
@@ -73,6 +76,7 @@ def harmonize_runs(
     build = partial(
         init_participant_wf,
         subject=subject,
+        crash_dir=crash_dir,
         staging_dir=staging_dir,
         work_dir=work_dir,
         method=method,

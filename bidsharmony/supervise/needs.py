@@ -21,6 +21,9 @@ from bidsharmony.settings import Settings
 SERVER_MB = 350.0
 """Of the process that participants are forked from: libraries that they share."""
 
+LEAST_MB = 400.0
+"""Of a participant's own process, whatever its images."""
+
 MB = 2**20
 
 NIFTI1_BYTES, NIFTI2_BYTES = 348, 540
@@ -83,14 +86,21 @@ def shape_of(image: Path) -> tuple[int, ...]:
 def run_needs(shape: Sequence[int], settings: Settings) -> Needs:
     """Estimate what a run needs; ``benchmarks/resources.py`` holds it against measurements.
 
+    Of the memory, the libraries and the network are the most; maps and volumes that are at hand at
+    a time come on top, and the voxels of the brain in all volumes of a shell.
+
     Parameters
     ----------
     shape : (I, J, K) or (I, J, K, N)
     settings : Settings
     """
-    volume, number = math.prod(shape[:3]), shape[3] if len(shape) > 3 else 1
-    base = 4 * volume / MB
-    return Needs(400 + (25 + number) * base, 20 + (number + 8) * base, 20 + (number + 10) * base)
+    volume = 4 * math.prod(shape[:3]) / MB
+    number = shape[3] if len(shape) > 3 else 1
+    memory = LEAST_MB
+    # on a cluster the steps take their memory elsewhere
+    if settings.use_plugin is None:
+        memory += (25 + number) * volume
+    return Needs(memory, 20 + (number + 8) * volume, 20 + (number + 10) * volume)
 
 
 class Machine:

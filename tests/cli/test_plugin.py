@@ -164,3 +164,12 @@ def test_without_slurm_nothing_is_begun(tmp_path):
     (line,) = found[0].stderr.splitlines()
     assert 'sbatch, squeue, scancel not found. Run it outside of containers' in line
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_percent_sign_is_told(here, capsys):
+    """nipype's configuration would take it for the start of a name, in each job."""
+    Path('x.yml').write_text('plugin: SLURM')
+    with pytest.raises(SystemExit):
+        parse_args(['raw', 'out 5%', 'participant', '--use-plugin', 'x.yml'])
+    assert 'Give a folder without %' in capsys.readouterr().err
+    parse_args(['raw', 'out 5%', 'participant'])

@@ -44,6 +44,7 @@ def graph(tmp_path, checked):
         work_dir=tmp_path / 'work',
         method=METHOD,
         threads=2,
+        crash_dir=tmp_path / 'logs',
     )
 
 
