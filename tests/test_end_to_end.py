@@ -117,6 +117,18 @@ def test_good_run_has_every_file(finished):
         assert copied.read_bytes() == original.read_bytes()
 
 
+def test_methods_are_ready_to_cite(finished):
+    """Beside the logs, about the run that is done."""
+    _, _, out, _ = finished
+    text = (out / 'logs' / 'CITATION.md').read_text()
+    assert 'one smooth positive gain (weights ' in text
+    assert 'logs' not in (out / 'logs' / 'CITATION.html').read_text()
+    assert (out / 'logs' / 'CITATION.bib').read_text().startswith('@article{bids2016,')
+    figures = {path.name for path in (out / 'sub-01' / 'figures').iterdir()}
+    for desc in ('adcbefore', 'uncertainty', 'shells', 'gradients'):
+        assert f'sub-01_dir-AP_desc-{desc}_dwi.png' in figures
+
+
 def test_series_keeps_ratios_and_geometry(finished):
     """S_b/S_0 is what the scanner measured."""
     _, raw, out, _ = finished
