@@ -107,6 +107,7 @@ def work(job: Job) -> list[Outcome]:
         inputs = shared_inputs(checked)
         options = result_options(job)
         output_dir = job.settings.output_dir
+        unfinished, work_dir = job.hidden / 'staging' / job.participant, work_folder(job)
         if is_unchanged(
             read_marker(marker_path(output_dir, job.participant)),
             output_dir,
@@ -116,12 +117,14 @@ def work(job: Job) -> list[Outcome]:
             refused=refused,
             skipped=job.skipped,
         ):
+            # of a process that was killed between its marker and its end
+            for left in (unfinished, work_dir):
+                shutil.rmtree(left, ignore_errors=True)
             for run in checked:
                 name = run.run.relative
                 outcomes[name] = Outcome(name, 'done', UNCHANGED)
             return [outcomes[run.relative] for run in job.runs]
-        staging = _fresh_folder(job.hidden / 'staging' / job.participant)
-        work_dir = work_folder(job)
+        staging = _fresh_folder(unfinished)
         if job.settings.work_dir is not None:
             # its name can be guessed, and a shared place such as /scratch lets anyone make it
             _private_folder(work_dir.parent)
