@@ -1,6 +1,7 @@
 # make demo    environment, six virtual scans on three scanners, harmonized, with pages to look at
 # make test    environment, every test
 # make fuzz    10,000 mutated images and 10,000 mutated gradients and sidecars against the input gate
+# make reproduce  one study at 1, 2 and 4 processes, in another folder, time zone, locale ... : one hash
 # make faults  kills, signals, full disks, array jobs and tampering, done to the real command
 # make lint, make docs, make env, make clean
 #
@@ -36,7 +37,7 @@ export NO_ET = 1
 export NIPYPE_NO_ET = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test fuzz faults lint docs clean
+.PHONY: help env demo test fuzz reproduce faults lint docs clean
 
 help:
 	@sed -n '/^$$/q;s/^# \{0,1\}//p' Makefile
@@ -65,6 +66,9 @@ test: env
 
 fuzz: env
 	$(BIN)/python -m tests.corpus --fuzz $(FUZZ) --table docs/_static/fuzz.csv
+
+reproduce: env
+	$(BIN)/python -m tests.reproduce --table docs/_static/reproduce.csv
 
 faults: env
 	$(BIN)/python -m tests.faults --share $(FAULTS) --table docs/_static/faults.csv $(FAULTS_ARGS)

@@ -67,11 +67,11 @@ def finished(tmp_path_factory):
     home = folder / 'home'
     # a file, since root may write into any folder
     home.touch()
-    call = (raw, folder / 'out', 'participant', '--weights', weights)
+    call = (raw, folder / 'out 5%', 'participant', '--weights', weights)
     before = {path: path.read_bytes() for path in raw.rglob('*') if path.is_file()}
     done = bidsharmony(*call, HOME=str(home))
     assert {path: path.read_bytes() for path in raw.rglob('*') if path.is_file()} == before
-    return done, raw, folder / 'out', call
+    return done, raw, folder / 'out 5%', call
 
 
 def test_exit_code_says_that_some_failed(finished):

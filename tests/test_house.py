@@ -45,6 +45,7 @@ DISTRIBUTIONS = {
     'bids': 'pybids',
     'skimage': 'scikit-image',
     'sklearn': 'scikit-learn',
+    'yaml': 'pyyaml',
 }
 # Said in pieces, so that this file does not say them itself.
 UNFINISHED = ['TO' + 'DO', 'FIX' + 'ME', 'NotImplemented' + 'Error']

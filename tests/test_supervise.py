@@ -50,6 +50,11 @@ DRIVER = """
             os.kill(os.getpid(), signal.SIGSEGV)
         if label == 'exit':
             os._exit(7)
+        began = time.monotonic()
+        if label.startswith('slow'):
+            time.sleep(0.5)
+            log = job.settings.output_dir / label
+            log.write_text(f'{began} {time.monotonic()}')
         if label == 'sleeps':
             (job.settings.output_dir / 'pid').write_text(str(os.getpid()))
             time.sleep(600)
@@ -57,7 +62,7 @@ DRIVER = """
         connection.send([Outcome(run.relative, 'failed' if number else 'done', '', number)
                          for run in job.runs])
 
-    def main(output_dir, labels):
+    def main(output_dir, more, labels):
         child.main, pool.PRELOAD = act, ('imports_long',) if 'imports' in labels else ()
         logging.basicConfig(level=logging.INFO)
         runs = tuple(
@@ -65,7 +70,9 @@ DRIVER = """
                    {'subject': label}, Scanner())
             for label in labels
         )
-        settings = Settings(bids_dir=Path('/d'), output_dir=Path(output_dir), nprocs=2)
+        settings = Settings(
+            bids_dir=Path('/d'), output_dir=Path(output_dir), nprocs=2, **json.loads(more)
+        )
         began = time.monotonic()
         try:
             found = pool.run_participants(settings, Collection(runs=runs))
@@ -75,7 +82,7 @@ DRIVER = """
                           'runs': [[o.run, o.status, o.reason, o.errno] for o in found]}))
 
     if __name__ == '__main__':
-        main(sys.argv[1], sys.argv[2:])
+        main(sys.argv[1], sys.argv[2], sys.argv[3:])
 """
 
 
@@ -86,9 +93,12 @@ def drive(tmp_path):
     script.write_text(textwrap.dedent(DRIVER))
     started = []
 
-    def start(*labels):
+    def start(*labels, **settings):
         process = subprocess.Popen(
-            [sys.executable, str(script), str(tmp_path / 'out'), *labels],
+            [
+                *(sys.executable, str(script), str(tmp_path / 'out')),
+                *(json.dumps(settings), *labels),
+            ],
             env={**os.environ, 'PYTHONPATH': f'{ROOT}{os.pathsep}{tmp_path}'},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -136,6 +146,33 @@ def test_deaths_are_noticed_and_the_others_finish(drive):
     assert 'exit code 7' in found['sub-exit'][1]
     assert 'Traceback' not in err
     assert answer['seconds'] < 60
+
+
+def test_who_takes_too_long_is_given_up(drive):
+    """Its process is ended, and the others go on."""
+    out, err = drive('sleeps', 'a', 'b', participant_timeout=0.05).communicate(timeout=120)
+    answer = json.loads(out)
+    found = {run.split('/')[0]: (status, reason) for run, status, reason, _ in answer['runs']}
+    assert found['sub-a'] == found['sub-b'] == ('done', '')
+    status, reason = found['sub-sleeps']
+    assert (status, reason) == (
+        'failed',
+        'not done after 0.05 min, ended. Raise --participant-timeout, or see logs/sub-sleeps.log.',
+    )
+    assert reason in err
+    assert answer['seconds'] < 60
+
+
+@pytest.mark.parametrize(('mem_mb', 'together'), [(10, False), (1e6, True)])
+def test_participants_wait_for_memory(drive, tmp_path, mem_mb, together):
+    """Where it holds only one, they go one after the other."""
+    drive('slow1', 'slow2', mem_mb=mem_mb).communicate(timeout=120)
+    times = [
+        [float(text) for text in (tmp_path / 'out' / name).read_text().split()]
+        for name in ('slow1', 'slow2')
+    ]
+    (_, first_ends), (second_begins, _) = sorted(times)
+    assert (second_begins < first_ends) is together
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
@@ -677,12 +714,13 @@ def test_a_result_that_could_not_be_written_is_the_disks_fault(error, reason):
     node = SimpleNamespace(fullname='p.sub_01_wf.measure', name='measure')
 
     class Workflow:
-        def run(self, plugin, plugin_args):
+        def run(self, plugin):
             for status in ('start', 'exception'):
-                plugin_args['status_callback'](node, status)
+                plugin(node, status)
             raise RuntimeError('2 raised. Re-raising first.') from error
 
-    crashes = graph._run(Workflow(), [run], {})
+    # the callback stands for the plugin that would call it
+    crashes = graph._run(Workflow(), [run], {}, lambda callback: callback)
     assert crashes['sub-01'].startswith(reason)
 
 

@@ -14,6 +14,7 @@ from bidsharmony.bids.images import check_name, list_images
 from bidsharmony.bids.lesions import LesionMasks
 from bidsharmony.bids.names import (
     INDICES,
+    NO_RUNS,
     Name,
     output_stem,
     why_not_selected,
@@ -38,18 +39,6 @@ from bidsharmony.bids.sidecar import (
 from bidsharmony.settings import B0_THRESHOLD
 
 LOGGER = logging.getLogger(__name__)
-
-NO_RUNS = {
-    'ADC': 'an apparent-diffusion map, computed from a series',
-    'FA': 'a fractional-anisotropy map, computed from a series',
-    'colFA': 'a colour-coded anisotropy map, computed from a series',
-    'expADC': 'an exponential-ADC map, computed from a series',
-    'S0map': 'a map of the signal at b=0, computed from a series',
-    'sbref': 'a single-band reference, not a series',
-    'dwiref': 'a reference image, not a series',
-    'mask': 'a mask, not a series',
-}
-"""Suffixes that live in ``dwi/`` and are no runs."""
 
 ONLY_B0 = 'it holds b=0 and no diffusion weighting; it serves a trace image at most'
 

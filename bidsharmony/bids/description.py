@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -39,6 +40,9 @@ BIDSIGNORE = (
 
 QSIPREP_IGNORED = ('*_dwi.b', '*_xfm.*')
 """Files of QSIPrep's that it does not know either."""
+
+
+_DOI = re.compile(r'(doi:|https://doi\.org/)?10(\.\d+)*/[\w.;()/:<>-]{1,128}', re.ASCII)
 
 
 def write_dataset_description(
@@ -109,15 +113,16 @@ def _write(
         _check_ours(path)
     known = {label: read_json(root / DESCRIPTION) for label, root in roots.items()}
     links = {
-        label: quote(Path(os.path.relpath(root, folder)).as_posix())
-        for label, root in roots.items()
+        label: link for label, root in roots.items() if (link := _link(root, folder, known[label]))
     }
     description: dict[str, Any] = {
         'Name': name,
         'BIDSVersion': BIDS_VERSION,
         'DatasetType': 'derivative',
         'GeneratedBy': [{'Name': 'bidsharmony', 'Version': version, **_container()}],
-        'SourceDatasets': [_source(known[label], links[label]) for label in roots],
+        'SourceDatasets': [
+            source for label in roots if (source := _source(known[label], links.get(label)))
+        ],
         'DatasetLinks': links,
     }
     license_ = next(iter(known.values())).get('License')
@@ -175,9 +180,29 @@ def _container() -> dict[str, Any]:
     return {}
 
 
-def _source(raw: dict[str, Any], link: str) -> dict[str, str]:
+def _source(raw: dict[str, Any], link: str | None) -> dict[str, str]:
+    if doi := _doi(raw):
+        return {'DOI': doi}
+    return {'URL': link} if link else {}
+
+
+def _link(root: Path, folder: Path, raw: dict[str, Any]) -> str:
+    """Lead from the output to a dataset, by a relative path or by its DOI; '' if neither can.
+
+    Where the two share no folder, the relative path would spell out the absolute one, which
+    concerns nobody who is given the output. In a container ``/data`` tells nothing.
+    """
+    link = Path(os.path.relpath(root, folder)).as_posix()
+    if len(root.parts) <= 2 or not link.endswith(f'..{root.as_posix()}'):
+        return quote(link)
+    doi = re.search(r'10[./].*', _doi(raw))
+    return f'https://doi.org/{quote(doi[0])}' if doi else ''
+
+
+def _doi(raw: dict[str, Any]) -> str:
+    """Read a dataset's DOI; '' where there is none, or something else is in its place."""
     doi = raw.get('DatasetDOI')
-    return {'DOI': doi} if isinstance(doi, str) and doi else {'URL': link}
+    return doi if isinstance(doi, str) and _DOI.fullmatch(doi) else ''
 
 
 def _write_text(path: Path, text: str) -> None:

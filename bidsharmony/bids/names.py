@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -33,6 +34,26 @@ LABEL = re.compile(r'[A-Za-z0-9]+')
 _ENDING = re.compile(rf'(_desc-{LABEL.pattern})?_(dwi|trace)$')
 
 NIFTI = ('.nii', '.nii.gz')
+
+NO_RUNS = {
+    'ADC': 'an apparent-diffusion map, computed from a series',
+    'FA': 'a fractional-anisotropy map, computed from a series',
+    'colFA': 'a colour-coded anisotropy map, computed from a series',
+    'expADC': 'an exponential-ADC map, computed from a series',
+    'S0map': 'a map of the signal at b=0, computed from a series',
+    'sbref': 'a single-band reference, not a series',
+    'dwiref': 'a reference image, not a series',
+    'mask': 'a mask, not a series',
+}
+"""Suffixes that live in ``dwi/`` and are no runs."""
+
+NOT_REPEATED = 'its name is not BIDS and may be private: --dry-run tells it'
+
+_FOLDER = re.compile(rf'(sub|ses)-{LABEL.pattern}|dwi|not-BIDS-[0-9a-f]{{8}}')
+_FILE = re.compile(
+    rf'sub-{LABEL.pattern}(_[a-z]+-{LABEL.pattern})*(_(dwi|trace|{"|".join(NO_RUNS)}))?'
+    r'(\.nii(\.gz)?)?'
+)
 
 INDICES = {'run', 'echo', 'chunk'}
 """Entities that are numbers: ``run-1`` and ``run-01`` are the same."""
@@ -84,6 +105,39 @@ def parse_name(filename: str) -> Name:
             raise BIDSError(f'its name has {key} twice. Rename it')
         entities[key] = label
     return Name(entities, suffix, dot + extension)
+
+
+def public(relative: str, reason: str) -> tuple[str, str]:
+    """Give what a page may say of an image that is not used: no name that BIDS does not know.
+
+    Exports are named after patients. What takes the place of such a name is the same for the
+    same name, and different for others.
+
+    Parameters
+    ----------
+    relative : str
+        image inside its dataset, or the start of its name
+    reason : str
+        why it is not used, which may repeat its name
+
+    Examples
+    --------
+    >>> public('sub-01/dwi/sub-01_FA.nii', 'a map'), public('sub-01_dir-AP', 'not marked')
+    (('sub-01/dwi/sub-01_FA.nii', 'a map'), ('sub-01_dir-AP', 'not marked'))
+    >>> public('sub-01/dwi/DOE^JANE.nii', "its name ends in 'DOE^JANE'")[0]
+    'sub-01/dwi/not-BIDS-35b048df'
+    """
+    *folders, last = relative.split('/')
+    parts = [part if _FOLDER.fullmatch(part) else _masked(part) for part in folders]
+    parts.append(last if _FILE.fullmatch(last) or _FOLDER.fullmatch(last) else _masked(last))
+    name = '/'.join(parts)
+    return name, reason if name == relative else NOT_REPEATED
+
+
+def _masked(part: str) -> str:
+    """Stand in for a part of a path."""
+    digest = hashlib.sha256(part.encode('utf-8', 'surrogateescape')).hexdigest()
+    return f'not-BIDS-{digest[:8]}'
 
 
 def output_stem(image: Path) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bidsharmony.bids.names import public
 from bidsharmony.bids.participants import participants_of, read_column
 from bidsharmony.bids.records import BIDSError
 from bidsharmony.cli.listing import complain, plural, say
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from bidsharmony.audit.grouping import Grouping
     from bidsharmony.audit.sample import Sample
     from bidsharmony.audit.scores import Probe
-    from bidsharmony.evaluation.finished import Unused
+    from bidsharmony.evaluation.finished import FinishedRun, Unused
     from bidsharmony.evaluation.summary import GroupSummary
     from bidsharmony.reports.group import GroupContent
     from bidsharmony.settings import Settings
@@ -55,9 +56,14 @@ def run_group(settings: Settings) -> int:
     """
     from bidsharmony.audit.document import Collector
     from bidsharmony.evaluation.finished import STATE_DIR, FinishedRun, read_runs
+    from bidsharmony.supervise.places import refuse_links
 
     out_dir = settings.output_dir
-    items = read_runs(out_dir)
+    try:
+        refuse_links(out_dir)
+    except BIDSError as error:
+        return complain(str(error), EXIT_USAGE)
+    items = _public(read_runs(out_dir))
     begun: list[FinishedRun | Unused] = []
     # up to the first run: nothing may be written where there is nothing to say
     for item in items:
@@ -133,6 +139,20 @@ def run_group(settings: Settings) -> int:
         f'{left_out}. See {Path(out_dir.name, "group.html").as_posix()}\n'
     )
     return EXIT_DONE
+
+
+def _public(items: Iterable[FinishedRun | Unused]) -> Iterator[FinishedRun | Unused]:
+    """Name what cannot be used as the participants' pages do, and each once."""
+    from bidsharmony.evaluation.finished import Unused
+
+    named = set()
+    for item in items:
+        if isinstance(item, Unused):
+            item = Unused(*public(item.name, item.reason))
+            if item.name in named:
+                continue
+            named.add(item.name)
+        yield item
 
 
 def _grouping(settings: Settings) -> Grouping:

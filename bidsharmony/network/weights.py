@@ -17,6 +17,9 @@ from torch import Tensor
 from bidsharmony.network.model import CONDITIONS, Harmonizer
 
 MAX_BYTES = 4 * 2**20  # the file is read by everyone who runs the program: it stays small
+MAX_WIDTH = 512  # features; a network of this width does not fit into MAX_BYTES
+UNUSABLE = (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError)
+FINEST_MM, COARSEST_MM = 0.1, 20.0  # of grid and resolution: a finer grid would fill the memory
 SHIPPED = 'harmonizer.safetensors'
 
 
@@ -121,7 +124,7 @@ def load_weights(path: Path | None = None, *, widen: bool = False) -> Weights:
     try:
         with safe_open(path, framework='pt') as file:
             recipe = json.loads((file.metadata() or {}).get('recipe', '{}'))
-            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+            state = {name: _numbers(file.get_tensor(name), name) for name in file.keys()}  # noqa: SIM118
         if widen and 'facts.0.weight' in state:
             state['facts.0.weight'] = _widened(state['facts.0.weight'], recipe['conditions'])
         elif recipe.get('conditions') != [list(row) for row in CONDITIONS]:
@@ -129,20 +132,40 @@ def load_weights(path: Path | None = None, *, widen: bool = False) -> Weights:
                 f'{path}: made for other scanner facts than this version uses. '
                 'Train again or install the version that made it.'
             )
-        model = Harmonizer(tuple(recipe['widths']))
+        model = Harmonizer(_widths(recipe['widths']))
         model.load_state_dict(state)
         weights = Weights(model.eval(), hashlib.sha256(path.read_bytes()).hexdigest(), recipe)
         lengths = (weights.fwhm_mm, weights.thickness_mm, weights.spacing_mm)
-        if not all(0 < value < math.inf for value in lengths):
+        scale = 1.0 if weights.tissue_mean is None else weights.tissue_mean
+        if (
+            not all(FINEST_MM <= value <= COARSEST_MM for value in lengths)
+            or not 0 < scale < math.inf
+        ):
             raise WeightsError(
                 f'{path}: no resolution or grid in its header. Use a file of this program.'
             )
     except WeightsError:
         raise
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except UNUSABLE as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(f'{path}: not usable weights ({reason}). Copy it again.') from None
     return weights
+
+
+def _numbers(tensor: Tensor, name: str) -> Tensor:
+    """Return finite numbers in single precision; anything else was no weight."""
+    if not tensor.is_floating_point():
+        raise ValueError(f'{name} holds {tensor.dtype}')
+    if not torch.isfinite(tensor).all():
+        raise ValueError(f'{name} holds what is no number')
+    return tensor.float()
+
+
+def _widths(said: list[int]) -> tuple[int, ...]:
+    """Return the widths that a file states: those of a huge network would fill the memory."""
+    if not all(type(width) is int and 0 < width <= MAX_WIDTH for width in said):
+        raise ValueError(f'widths {said}'[:80])
+    return tuple(said)
 
 
 def _widened(weight: Tensor, known: list[list]) -> Tensor:

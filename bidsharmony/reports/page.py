@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import tempfile
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -20,20 +21,23 @@ from markupsafe import Markup
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 MAX_PICTURE_BYTES = 20_000_000
 LABEL = re.compile(r'[A-Za-z0-9]+')
+UNSEEN = {'Cc', 'Cf', 'Cs', 'Zl', 'Zp'}
+"""Unicode categories of what is not seen: controls, formats, halves, separators."""
 
 
 class _PackageTemplates(BaseLoader):
     """Read templates from the package's data, wherever it is installed."""
 
     def get_source(self, environment: Environment, template: str):
-        if not re.fullmatch(r'[a-z_]+\.(html|css)', template):
+        if not re.fullmatch(r'[a-z_]+\.(html|css|md)', template):
             raise TemplateNotFound(template)
         return _template_text(template), template, lambda: True
 
 
 @lru_cache
 def _template_text(name: str) -> str:
-    return files('bidsharmony.data').joinpath('templates', name).read_text(encoding='utf-8')
+    folder = 'boilerplate' if name.endswith('.md') else 'templates'
+    return files('bidsharmony.data').joinpath(folder, name).read_text(encoding='utf-8')
 
 
 @lru_cache
@@ -49,6 +53,7 @@ def environment() -> Environment:
         loader=_PackageTemplates(),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=seen,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -56,6 +61,24 @@ def environment() -> Environment:
     env.filters['number'] = number
     env.filters['count'] = count
     return env
+
+
+def seen(value: Any) -> Any:
+    """Put a mark for characters that nobody sees, or that turn the text around them.
+
+    A name that holds some would look like another one, or turn the rest of its line.
+
+    Examples
+    --------
+    >>> seen('Prisma\\u202e\\u200b 3 T'), seen(3)
+    ('Prisma\ufffd\ufffd 3 T', 3)
+    """
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
+        return value
+    return ''.join(
+        '\ufffd' if unicodedata.category(char) in UNSEEN and char not in '\n\t' else char
+        for char in value
+    )
 
 
 def render(template: str, *, ranks: Sequence[Sequence[int | None]] = (), **values: Any) -> str:

@@ -8,6 +8,7 @@ import errno
 import faulthandler
 import fcntl
 import hashlib
+import itertools
 import logging
 import os
 import re
@@ -15,15 +16,16 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bidsharmony.bids import COMPAT
-from bidsharmony.bids.names import output_stem
+from bidsharmony.bids.names import output_stem, public
 from bidsharmony.settings import Settings
+from bidsharmony.supervise.cluster import cancel_jobs
 from bidsharmony.supervise.finish import finish
 from bidsharmony.supervise.marker import (
     file_sha256,
@@ -31,6 +33,8 @@ from bidsharmony.supervise.marker import (
     marker_path,
     read_marker,
 )
+from bidsharmony.supervise.needs import NoRoomError, check_disk, needs_of
+from bidsharmony.supervise.places import linked_folder, open_own
 from bidsharmony.supervise.records import Job, Outcome
 from bidsharmony.workflows.method import Method
 
@@ -96,6 +100,14 @@ def work(job: Job) -> list[Outcome]:
     # Imported here: the supervisor itself never needs nipype, and --help neither.
     from bidsharmony.workflows.groups import shared_inputs
 
+    if linked := linked_folder(job.settings.output_dir, [job.participant]):
+        raise OSError(errno.EPERM, 'a link in the output is not followed', str(linked))
+    # markers and pages are passed on
+    job = replace(
+        job,
+        refused=tuple(itertools.starmap(public, job.refused)),
+        skipped=tuple(itertools.starmap(public, job.skipped)),
+    )
     with _locked(job):
         checked, outcomes = check_runs(job)
         left_out = {
@@ -108,6 +120,9 @@ def work(job: Job) -> list[Outcome]:
         options = result_options(job)
         output_dir = job.settings.output_dir
         unfinished, work_dir = job.hidden / 'staging' / job.participant, work_folder(job)
+        if any(work_dir.glob('*/batch')):
+            # jobs of a run that was killed would write into what is made now
+            cancel_jobs(work_dir)
         if is_unchanged(
             read_marker(marker_path(output_dir, job.participant)),
             output_dir,
@@ -124,6 +139,8 @@ def work(job: Job) -> list[Outcome]:
                 name = run.run.relative
                 outcomes[name] = Outcome(name, 'done', UNCHANGED)
             return [outcomes[run.relative] for run in job.runs]
+        if checked:
+            check_disk(needs_of([run.run for run in checked], job.settings), job.settings)
         staging = _fresh_folder(unfinished)
         if job.settings.work_dir is not None:
             # its name can be guessed, and a shared place such as /scratch lets anyone make it
@@ -218,7 +235,6 @@ def _harmonize(
     config.update_config({
         'execution': {
             'hash_method': 'content',
-            'crashdump_dir': str(job.log_file.parent),
             'crashfile_format': 'txt',
             'stop_on_first_crash': 'false',
             'remove_unnecessary_outputs': 'false',
@@ -227,15 +243,18 @@ def _harmonize(
         },
         'logging': {'log_to_file': 'false'},
     })  # fmt: skip
-    failed = harmonize_runs(
-        checked,
-        subject=job.subject,
-        refused=refused,
-        staging_dir=staging,
-        work_dir=work_dir,
-        method=method_of(job.settings),
-        threads=job.settings.omp_nthreads,
-    )
+    with _on_cluster(job, work_dir) as plugin:
+        failed = harmonize_runs(
+            checked,
+            subject=job.subject,
+            refused=refused,
+            staging_dir=staging,
+            work_dir=work_dir,
+            method=method_of(job.settings),
+            threads=job.settings.omp_nthreads,
+            crash_dir=job.log_file.parent,
+            plugin=plugin,
+        )
     outcomes = {}
     for item in checked:
         name, stem = item.run.relative, output_stem(item.run.image)
@@ -250,6 +269,23 @@ def _harmonize(
     return outcomes
 
 
+@contextlib.contextmanager
+def _on_cluster(job: Job, work_dir: Path) -> Iterator[Callable | None]:
+    """Give what runs graphs on a cluster, if that was asked for; leave no job behind."""
+    if job.settings.use_plugin is None:
+        yield None
+        return
+    from bidsharmony.supervise.plugin import runner
+    from bidsharmony.supervise.pool import child_environment
+
+    _, plugin_args = job.settings.use_plugin
+    try:
+        yield runner(plugin_args, child_environment(job.settings.output_dir))
+    except BaseException:
+        cancel_jobs(work_dir)
+        raise
+
+
 def _judge(job: Job, text: str, error: Exception | None) -> tuple[int, str]:
     """Tell the machine's faults from the run's, and write the reason in one line."""
     if isinstance(error, LockedError):
@@ -259,12 +295,31 @@ def _judge(job: Job, text: str, error: Exception | None) -> tuple[int, str]:
     if isinstance(error, OSError) and error.errno:
         code = error.errno
         text = f'{error.filename or job.settings.output_dir.name}: {error.strerror}'
-    if code in _FULL:
+    if code in _FULL and not isinstance(error, NoRoomError):
         text = _full(job)
     # tables and pages are passed on: they name no folder of this machine
-    text = re.sub(r'(?<![\w.])/(?:[^\s\'":]+/)+', '', text)
+    text = _without_places(text, job.settings)
     text = re.sub(r'^(?:[\w.]+\.)?(?:\w*Error|\w*Exception): ', '', ' '.join(text.split()))
     return code, f'{text.rstrip(".")}. See {log}.'
+
+
+def _without_places(text: str, settings: Settings) -> str:
+    """Leave of each path in a text the last part of it.
+
+    Folders that are known are taken first, since the name of a folder may hold blanks.
+    """
+    home = Path(os.path.expanduser('~'))
+    weights = settings.weights and settings.weights.parent
+    given = [settings.output_dir, settings.bids_dir, settings.work_dir, weights]
+    given += settings.derivatives.values()
+    folders = {place for path in given if path for place in (path, path.parent)}
+    if home.is_absolute():
+        folders.add(home)
+    for folder in sorted(folders, key=lambda path: -len(str(path))):
+        if folder != folder.parent:
+            text = text.replace(f'{folder}/', '')
+    text = text.replace(str(home), '~') if len(home.parts) > 1 else text
+    return re.sub(r'(?<![\w.])/(?:[^\s\'":]+/)+', '', text)
 
 
 def _full(job: Job) -> str:
@@ -284,7 +339,7 @@ def _locked(job: Job) -> Iterator[None]:
     """
     path = job.hidden / 'locks' / f'{job.participant}.lock'
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open('a+', encoding='utf-8') as file:
+    with os.fdopen(open_own(path, os.O_RDWR | os.O_APPEND), 'a+', encoding='utf-8') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -298,7 +353,11 @@ def _locked(job: Job) -> Iterator[None]:
         file.truncate(0)
         file.write(f'{socket.gethostname()}/{os.getpid()}')
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            # where it ran concerns nobody any more
+            file.truncate(0)
 
 
 def _fresh_folder(folder: Path) -> Path:
@@ -328,6 +387,8 @@ def _private_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise OSError(errno.EPERM, 'belongs to somebody else', str(folder))
+    # it may have been there, open to all
+    folder.chmod(0o700)
 
 
 def detach(lifeline: Connection) -> None:
@@ -359,7 +420,7 @@ def detach(lifeline: Connection) -> None:
 def _log_to(path: Path, verbose_count: int) -> None:
     """Send everything this process says to its log; from ``-vv`` on it says more."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    descriptor = open_own(path, os.O_WRONLY | os.O_APPEND)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
         os.dup2(descriptor, stream.fileno())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bidsharmony.bids.names import output_stem
+from bidsharmony.supervise.places import leads_out
 from bidsharmony.supervise.records import HIDDEN
 
 _CHUNK = 1024**2
@@ -44,7 +45,11 @@ def read_marker(path: Path) -> dict[str, Any] | None:
         marker = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError):
         return None
-    return marker if isinstance(marker, dict) and set(marker) >= _KEYS else None
+    if not isinstance(marker, dict) or not set(marker) >= _KEYS:
+        return None
+    # what is out of date is removed by these names
+    names = marker['outputs'] if isinstance(marker['outputs'], dict) else ['']
+    return None if any(map(leads_out, names)) else marker
 
 
 def write_marker(path: Path, marker: Mapping[str, Any]) -> None:
@@ -83,9 +88,10 @@ def final_place(output_dir: Path, name: str) -> Path:
         if a link in the output leads elsewhere
     """
     target = output_dir / name
-    target.parent.mkdir(parents=True, exist_ok=True)
+    # before it is made, or folders would be made where the link leads
     if output_dir.resolve() / Path(name).parent != target.parent.resolve():
         raise OSError(errno.EPERM, 'a link in the output leads elsewhere', str(target.parent))
+    target.parent.mkdir(parents=True, exist_ok=True)
     return target
 
 

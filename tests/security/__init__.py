@@ -1,0 +1,1 @@
+"""What a hostile or a private input may not do, each promise with the test that shows it."""
