@@ -237,6 +237,25 @@ def test_full_disk_is_the_machines_fault(drive):
     assert found == {'sub-full': ('failed', 28), 'sub-a': ('done', 0)}
 
 
+def test_what_a_killed_process_left_is_removed_where_nothing_is_to_do(tmp_path, monkeypatch):
+    """The marker was there already, its intermediate files were still there."""
+    raw = tiny_dataset.write_dataset(tmp_path / 'raw')
+    image = tiny_dataset.write_run(raw, 'sub-01')
+    (job,) = pool.make_jobs(Settings(bids_dir=raw, output_dir=tmp_path / 'out'), collect_dwi(raw))
+    (tmp_path / 'out').mkdir()
+    monkeypatch.setattr(child, 'is_unchanged', lambda *_, **__: True)
+    for folder in ('staging', 'work'):
+        (job.hidden / folder / 'sub-01' / 'deep').mkdir(parents=True)
+        (job.hidden / folder / 'sub-02').mkdir()
+    (outcome,) = child.work(job)
+    assert (outcome.run, outcome.reason) == (
+        image.relative_to(raw).as_posix(),
+        'unchanged since the last run',
+    )
+    for folder in ('staging', 'work'):
+        assert [path.name for path in (job.hidden / folder).iterdir()] == ['sub-02']
+
+
 def test_second_process_is_told_who_holds_the_lock(tmp_path):
     """One wins, the other learns host and pid; a lock left by a dead process does not count."""
     job = job_of(tmp_path)
@@ -695,12 +714,13 @@ def test_a_result_that_could_not_be_written_is_the_disks_fault(error, reason):
     node = SimpleNamespace(fullname='p.sub_01_wf.measure', name='measure')
 
     class Workflow:
-        def run(self, plugin, plugin_args):
+        def run(self, plugin):
             for status in ('start', 'exception'):
-                plugin_args['status_callback'](node, status)
+                plugin(node, status)
             raise RuntimeError('2 raised. Re-raising first.') from error
 
-    crashes = graph._run(Workflow(), [run], {})
+    # the callback stands for the plugin that would call it
+    crashes = graph._run(Workflow(), [run], {}, lambda callback: callback)
     assert crashes['sub-01'].startswith(reason)
 
 

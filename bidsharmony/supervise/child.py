@@ -119,6 +119,10 @@ def work(job: Job) -> list[Outcome]:
         inputs = shared_inputs(checked)
         options = result_options(job)
         output_dir = job.settings.output_dir
+        unfinished, work_dir = job.hidden / 'staging' / job.participant, work_folder(job)
+        if any(work_dir.glob('*/batch')):
+            # jobs of a run that was killed would write into what is made now
+            cancel_jobs(work_dir)
         if is_unchanged(
             read_marker(marker_path(output_dir, job.participant)),
             output_dir,
@@ -128,17 +132,16 @@ def work(job: Job) -> list[Outcome]:
             refused=refused,
             skipped=job.skipped,
         ):
+            # of a process that was killed between its marker and its end
+            for left in (unfinished, work_dir):
+                shutil.rmtree(left, ignore_errors=True)
             for run in checked:
                 name = run.run.relative
                 outcomes[name] = Outcome(name, 'done', UNCHANGED)
             return [outcomes[run.relative] for run in job.runs]
         if checked:
             check_disk(needs_of([run.run for run in checked], job.settings), job.settings)
-        work_dir = work_folder(job)
-        if any(work_dir.glob('*/batch')):
-            # jobs of a run that was killed would write into what is made now
-            cancel_jobs(work_dir)
-        staging = _fresh_folder(job.hidden / 'staging' / job.participant)
+        staging = _fresh_folder(unfinished)
         if job.settings.work_dir is not None:
             # its name can be guessed, and a shared place such as /scratch lets anyone make it
             _private_folder(work_dir.parent)

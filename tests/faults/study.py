@@ -317,12 +317,25 @@ def _must_be(code: int, expected: int, command: Command) -> None:
 
 
 def still_locked(out: Path) -> list[str]:
-    """Say which participants' locks are held by a process."""
-    held = []
-    for path in sorted((out / '.bidsharmony' / 'locks').glob('*.lock')):
-        with path.open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                held.append(f'still locked: {path.name}')
-    return held
+    """Say which participants' locks are held by a process.
+
+    The threads of a killed process end after its first one, which is all that is seen of it: they
+    have a second.
+    """
+    end = time.monotonic() + 1
+    while held := [
+        path for path in (out / '.bidsharmony' / 'locks').glob('*.lock') if _held(path)
+    ]:
+        if time.monotonic() > end:
+            break
+        time.sleep(LOOK)
+    return [f'still locked: {path.name}' for path in sorted(held)]
+
+
+def _held(lock: Path) -> bool:
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

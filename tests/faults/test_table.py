@@ -1,6 +1,7 @@
 """The table of faults is made of all of them, and a fault that is not survived shows in it."""
 
 import csv
+import fcntl
 import os
 import signal
 import subprocess
@@ -14,7 +15,15 @@ import pytest
 from tests.faults import __main__ as command
 from tests.faults.children import Limit
 from tests.faults.fault import Fault, NotPermittedError, Tried
-from tests.faults.study import Command, _is_draft, differences, droppings, processes, tree
+from tests.faults.study import (
+    Command,
+    _is_draft,
+    differences,
+    droppings,
+    processes,
+    still_locked,
+    tree,
+)
 from tests.faults.tables import FAULTS
 from tests.faults.tampering import INPUTS
 
@@ -144,6 +153,17 @@ def test_a_socket_would_be_heard(tmp_path):
     first, *heard = (tmp_path / 'heard').read_text().splitlines()
     assert first.startswith('listening ')
     assert heard == ["socket.connect (('127.0.0.1', 9),)", "socket.bind (('127.0.0.1', 0),)"]
+
+
+def test_a_lock_that_is_held_is_told(tmp_path):
+    """And one that nobody holds is not."""
+    folder = tmp_path / '.bidsharmony' / 'locks'
+    folder.mkdir(parents=True)
+    (folder / 'sub-02.lock').touch()
+    with (folder / 'sub-01.lock').open('w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert still_locked(tmp_path) == ['still locked: sub-01.lock']
+    assert still_locked(tmp_path) == []
 
 
 def test_a_file_that_is_not_whole_is_told(tmp_path):
