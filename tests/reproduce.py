@@ -314,7 +314,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--table', type=Path, help='CSV file to write')
     parser.add_argument('--keep', type=Path, metavar='DIR', help='work there, and leave it')
     parser.add_argument('--tiny-only', action='store_true', help='leave the shipped network out')
+    parser.add_argument(
+        '--only', nargs='+', metavar='CONDITION', help='these, by their names in the table'
+    )
     options = parser.parse_args(argv)
+    if unknown := {*(options.only or ())} - {*conditions()}:
+        parser.error(f'{", ".join(unknown)}: choose from {", ".join(conditions())}')
 
     def say(line: str) -> None:
         sys.stdout.write(f'{line}\n')
@@ -323,11 +328,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
         (folder / 'tiny').mkdir(parents=True)
-        rows = compare(tiny_study(folder / 'tiny'), folder / 'tiny', report=say)
+        rows = compare(tiny_study(folder / 'tiny'), folder / 'tiny', options.only, say)
         if not options.tiny_only:
             (folder / 'shipped').mkdir()
             virtual = virtual_study(folder / 'shipped')
-            rows += compare(virtual, folder / 'shipped', WITH_SHIPPED, report=say)
+            chosen = [name for name in WITH_SHIPPED if name in (options.only or WITH_SHIPPED)]
+            rows += compare(virtual, folder / 'shipped', chosen, say)
     if options.table:
         with options.table.open('w', newline='', encoding='utf-8') as file:
             csv.writer(file, lineterminator='\n').writerows([HEADER, *rows])

@@ -29,16 +29,20 @@ NAMES = ('refused name', 'skipped name', 'hidden name')
 PLACES = ('above', 'work', 'home', 'temporary', 'user', 'host', 'weights')
 
 
+START = 'Zq7VxK'
+"""How every word begins: what does not hold this holds none of them."""
+
+
 def word(what: str) -> str:
     """Give the word that is planted in a place: letters and digits, and in no other place.
 
     Examples
     --------
     >>> word('db_name')
-    'Zq90DbNam'
+    'Zq7VxK90DbNam'
     """
     letters = ''.join(char for char in what.title() if char.isalnum())
-    return f'Zq{sum(what.encode()) % 90 + 10}{letters[:5]}'
+    return f'{START}{sum(what.encode()) % 90 + 10}{letters[:5]}'
 
 
 def words() -> dict[str, str]:

@@ -153,7 +153,7 @@ def found(contents, places, *, but=()) -> list[tuple[str, str]]:
         for file, parts in contents.items()
         if not file.startswith(tuple(but))
         for part in parts
-        for word in held(part, names)
+        for word in held(part, names, planted.START)
     ]
 
 
