@@ -515,6 +515,7 @@ class TestScanHarmonizer:
         second = clone(first)
         assert second.get_params() == first.get_params()
         assert not hasattr(second, 'weights_')
+        assert not [n for n in dir(second) if n.startswith('set_') and n.endswith('_request')]
         assert second.set_params(strength=0.9).strength == 0.9
         with pytest.raises(ValueError, match='Invalid parameter'):
             second.set_params(strenght=0.9)

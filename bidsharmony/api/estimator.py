@@ -55,8 +55,9 @@ class ScanHarmonizer(TransformerMixin, BaseEstimator):
         self.weights = weights
         self.threads = threads
 
-    def fit(self, scans: object = None, y: object = None) -> ScanHarmonizer:
-        """Read the weights; `scans` and `y` are there for pipelines and not looked at.
+    # scikit-learn takes any argument but X and y for metadata that is to be routed
+    def fit(self, X: object = None, y: object = None) -> ScanHarmonizer:  # noqa: N803
+        """Read the weights; `X` and `y` are there for pipelines and not looked at.
 
         Raises
         ------
@@ -66,12 +67,12 @@ class ScanHarmonizer(TransformerMixin, BaseEstimator):
         self.weights_: Weights = load_weights(None if self.weights is None else Path(self.weights))
         return self
 
-    def transform(self, scans: Iterable[Mapping[str, Any]]) -> list[Harmonized]:
+    def transform(self, X: Iterable[Mapping[str, Any]]) -> list[Harmonized]:  # noqa: N803
         """Harmonize scans, one after the other.
 
         Parameters
         ----------
-        scans : iterable of mapping
+        X : iterable of mapping
             What `harmonize` is told of each scan: ``b0``, ``trace``, ``metadata``, and where they
             are needed ``affine``, ``voxel_mm``, ``slice_axis``, ``mask`` and ``b_value``.
 
@@ -88,7 +89,7 @@ class ScanHarmonizer(TransformerMixin, BaseEstimator):
             self.fit()
         method = self.get_params() | {'weights': self.weights_}
         found = []
-        for number, scan in enumerate(scans):
+        for number, scan in enumerate(X):
             try:
                 found.append(harmonize(**scan, **method))
             except (TypeError, ValueError) as error:
