@@ -42,7 +42,7 @@ QSIPREP_IGNORED = ('*_dwi.b', '*_xfm.*')
 """Files of QSIPrep's that it does not know either."""
 
 
-_DOI = re.compile(r'(doi:|https://doi\.org/)?10(\.\d+)*/[\w.;()/:<>-]{1,128}', re.ASCII)
+_DOI = re.compile(r'(doi:|https://doi[.]org/)?10(\.\d+)*/[\w.;()/:<>-]{1,128}', re.ASCII)
 
 
 def write_dataset_description(
