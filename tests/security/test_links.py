@@ -184,12 +184,12 @@ def test_a_folder_with_another_label_makes_no_run(tmp_path, label):
         "[Errno 2] No such file: '/data/JANE DOE/work/x'",
         'file:///data/JANE/x',
         'in /data/JANE DOE/out: no space',
-        'cannot use /home/JANE DOE/.config/x or /home/JANE DOE',
+        'cannot use /users/JANE DOE/.config/x or /users/JANE DOE',
     ],
 )
 def test_a_reason_names_no_folder(monkeypatch, text):
     """Not even one whose name holds a blank; the last part of a path stays."""
-    monkeypatch.setenv('HOME', '/home/JANE DOE')
+    monkeypatch.setenv('HOME', '/users/JANE DOE')
     base = Path('/data/JANE DOE')
     settings = Settings(
         bids_dir=base / 'raw', output_dir=base / 'out', work_dir=base / 'work', weights=base / 'w'
