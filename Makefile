@@ -2,6 +2,7 @@
 # make test    environment, every test
 # make fuzz    10,000 mutated images and 10,000 mutated gradients and sidecars against the input gate
 # make reproduce  one study at 1, 2 and 4 processes, in another folder, time zone, locale ... : one hash
+# make faults  kills, signals, full disks, array jobs and tampering, done to the real command
 # make lint, make docs, make env, make clean
 #
 # PYTHON       the interpreter to build on (3.11 or later)
@@ -9,6 +10,8 @@
 # TORCH_INDEX  an index to take torch from, such as https://download.pytorch.org/whl/cpu
 # JOBS         how many tests run at once
 # FUZZ         how many inputs of each kind are mutated
+# FAULTS       share of the tries of each fault: all of them take hours
+# FAULTS_ARGS  such as --only kill=30 disk, or --seed 1; other rows of the table stay
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
@@ -16,6 +19,8 @@ TORCH ?= 2.13.0
 TORCH_INDEX ?=
 JOBS ?= 2
 FUZZ ?= 10000
+FAULTS ?= 1
+FAULTS_ARGS ?=
 PYTEST_ARGS ?=
 
 BIN = $(VENV)/bin
@@ -32,7 +37,7 @@ export NO_ET = 1
 export NIPYPE_NO_ET = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test fuzz reproduce lint docs clean
+.PHONY: help env demo test fuzz reproduce faults lint docs clean
 
 help:
 	@sed -n '/^$$/q;s/^# \{0,1\}//p' Makefile
@@ -64,6 +69,9 @@ fuzz: env
 
 reproduce: env
 	$(BIN)/python -m tests.reproduce --table docs/_static/reproduce.csv
+
+faults: env
+	$(BIN)/python -m tests.faults --share $(FAULTS) --table docs/_static/faults.csv $(FAULTS_ARGS)
 
 lint: env
 	$(PIP) install --quiet --editable '.[lint]'

@@ -39,12 +39,12 @@ from bidsharmony.evaluation.structures import (
     overshoot,
     structures,
 )
-from bidsharmony.interfaces.bias import estimate_bias
-from bidsharmony.interfaces.facts import scanner_facts, zero_filling
 from bidsharmony.interfaces.inputs import check_run
 from bidsharmony.interfaces.qc import rounded
 from bidsharmony.interfaces.volumes import load_finite, load_mask, load_volume
+from bidsharmony.network.facts import scanner_facts, zero_filling
 from bidsharmony.network.inference import Canonical, harmonize_summary
+from bidsharmony.numerics.bias import estimate_bias
 from bidsharmony.numerics.diffusion import apparent_diffusion, brain_mask, mean_b0, trace_weighted
 from bidsharmony.numerics.gradients import B_CANONICAL, parse_bvals, parse_bvecs, trace_shell
 from bidsharmony.numerics.grids import audit_grid, axial_slices, resample_to_shape

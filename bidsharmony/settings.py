@@ -49,6 +49,12 @@ class Settings:
         where intermediate files go; None lets the supervisor place them in the output
     nprocs, omp_nthreads : int
         participants at a time, and threads of each
+    mem_mb : float or None
+        memory that participants may take together (2^20 bytes); None takes what the machine has
+    participant_timeout : float or None
+        minutes after which a participant is given up; None waits
+    use_plugin : (str, dict) or None
+        nipype plugin that runs the steps of a participant, and its arguments; None runs them here
     max_gb : float
         the most that one image may hold when it is decompressed (10^9 bytes)
     denoise : {'mppca', 'none'}
@@ -98,6 +104,9 @@ class Settings:
     work_dir: Path | None = None
     nprocs: int = 1
     omp_nthreads: int = 1
+    mem_mb: float | None = None
+    participant_timeout: float | None = None
+    use_plugin: tuple[str, Mapping[str, Any]] | None = None
     max_gb: float = MAX_GB
     denoise: str = 'none'
     rician: bool = False

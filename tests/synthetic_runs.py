@@ -12,7 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bidsharmony.numerics.directions import largest_gap
+from bidsharmony.viz.figure import save_png
 from bidsharmony.viz.run import figure_name, run_figures
+from bidsharmony.viz.series import gradient_spheres, shell_mosaic
 
 PIXEL = 1.25  # mm
 SIZE = 160  # pixels
@@ -106,7 +109,7 @@ def qc(
 ) -> dict:
     """Write the content of one qc.json; ``changes`` replace top-level keys."""
     maker, model, field, fwhm, noise = SCANNERS[scanner]
-    freqs = np.arange(1, 41) / (SIZE * PIXEL) * 2
+    freqs = np.arange(1, 81) / (SIZE * PIXEL)
     rng = np.random.default_rng(seed)
 
     def spectrum(width: float, floor: float) -> list[float]:
@@ -258,6 +261,18 @@ def lesions(n_patches: int = 2) -> dict:
     }
 
 
+def series_figures(audit: dict[str, np.ndarray]) -> dict[str, bytes]:
+    """Draw the shells and the directions of a series: 30 on a spiral at b=1000."""
+    height = np.linspace(-0.95, 0.95, 30)
+    angle, radius = 2.4 * np.arange(30), np.sqrt(1 - height**2)
+    directions = np.stack([radius * np.cos(angle), radius * np.sin(angle), height], axis=1)
+    means, shells = [audit['after'][:, channel] for channel in (0, 1)], [(0, 3), (1000, 30)]
+    return {
+        'shells': save_png(shell_mosaic(means, audit['mask'], shells)),
+        'gradients': save_png(gradient_spheres([(1000, directions, largest_gap(directions))])),
+    }
+
+
 def write_run(
     out_dir: Path, document: dict, scanner: str, *, figures: bool = True, n_slices: int = 9
 ) -> Path:
@@ -268,7 +283,15 @@ def write_run(
     audit = audit_slices(scanner, n_slices=n_slices)
     np.savez_compressed(folder / f'{document["run"]}_desc-audit_slices.npz', **audit)
     if figures:
-        drawn = run_figures(audit, document, gain=1.1 / shading(n_slices), bias=shading(n_slices))
+        field = shading(n_slices)
+        adc = [
+            np.log(np.maximum(images[:, 0], 0.01) / np.maximum(images[:, 1], 0.01)) / 1000
+            for images in (audit[when].astype(float) for when in ('before', 'after'))
+        ]
+        drawn = run_figures(
+            audit, document, gain=1.1 / field, bias=field, uncertainty=field / 20, adc=tuple(adc)
+        )
+        drawn |= series_figures(audit)
         pictures = out_dir / f'sub-{document["subject"]}' / 'figures'
         pictures.mkdir(exist_ok=True)
         for desc, png in drawn.items():

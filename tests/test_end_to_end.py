@@ -67,11 +67,11 @@ def finished(tmp_path_factory):
     home = folder / 'home'
     # a file, since root may write into any folder
     home.touch()
-    call = (raw, folder / 'out', 'participant', '--weights', weights)
+    call = (raw, folder / 'out 5%', 'participant', '--weights', weights)
     before = {path: path.read_bytes() for path in raw.rglob('*') if path.is_file()}
     done = bidsharmony(*call, HOME=str(home))
     assert {path: path.read_bytes() for path in raw.rglob('*') if path.is_file()} == before
-    return done, raw, folder / 'out', call
+    return done, raw, folder / 'out 5%', call
 
 
 def test_exit_code_says_that_some_failed(finished):
@@ -115,6 +115,18 @@ def test_good_run_has_every_file(finished):
         copied = folder / f'sub-01_dir-AP_desc-harmonized_dwi{ending}'
         original = raw / 'sub-01' / 'dwi' / f'sub-01_dir-AP_dwi{ending}'
         assert copied.read_bytes() == original.read_bytes()
+
+
+def test_methods_are_ready_to_cite(finished):
+    """Beside the logs, about the run that is done."""
+    _, _, out, _ = finished
+    text = (out / 'logs' / 'CITATION.md').read_text()
+    assert 'one smooth positive gain (weights ' in text
+    assert 'logs' not in (out / 'logs' / 'CITATION.html').read_text()
+    assert (out / 'logs' / 'CITATION.bib').read_text().startswith('@article{bids2016,')
+    figures = {path.name for path in (out / 'sub-01' / 'figures').iterdir()}
+    for desc in ('adcbefore', 'uncertainty', 'shells', 'gradients'):
+        assert f'sub-01_dir-AP_desc-{desc}_dwi.png' in figures
 
 
 def test_series_keeps_ratios_and_geometry(finished):

@@ -52,7 +52,7 @@ def test_masks_are_found_used_and_watched(tmp_path):
     assert float(row()['lesion_trace_cnr_after']) == found['contrast_to_noise']['trace']['after']
     sidecar = json.loads((folder / 'sub-01_desc-harmonized_trace.json').read_text())
     assert f'bids:raw:{MASK}' not in sidecar['Sources']  # no image is made of it
-    assert '<h3>Lesions</h3>' in (out / 'sub-01.html').read_text()
+    assert '>Lesions</h3>' in (out / 'sub-01.html').read_text()
     picture = out / 'sub-01' / 'figures' / 'sub-01_desc-lesion_dwi.png'
     assert picture.is_file()
 
@@ -62,5 +62,5 @@ def test_masks_are_found_used_and_watched(tmp_path):
     (raw / MASK).unlink()
     assert lesions() is None
     assert row()['lesion_volume'] == 'n/a'
-    assert '<h3>Lesions</h3>' not in (out / 'sub-01.html').read_text()
+    assert '>Lesions</h3>' not in (out / 'sub-01.html').read_text()
     assert not picture.exists()

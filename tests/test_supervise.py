@@ -1,8 +1,10 @@
 """Participants run apart: one that dies, hangs on or is locked leaves the others alone."""
 
+import errno
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,13 +12,14 @@ import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bidsharmony.bids import B0Source, Collection, DwiRun, Refused, Scanner, collect_dwi
 from bidsharmony.network.weights import WeightsError
 from bidsharmony.settings import Settings
-from bidsharmony.supervise import child, compat, finish, marker, pool
+from bidsharmony.supervise import child, compat, finish, graph, marker, pool
 from bidsharmony.supervise.child import (
     LockedError,
     _fresh_folder,
@@ -47,6 +50,11 @@ DRIVER = """
             os.kill(os.getpid(), signal.SIGSEGV)
         if label == 'exit':
             os._exit(7)
+        began = time.monotonic()
+        if label.startswith('slow'):
+            time.sleep(0.5)
+            log = job.settings.output_dir / label
+            log.write_text(f'{began} {time.monotonic()}')
         if label == 'sleeps':
             (job.settings.output_dir / 'pid').write_text(str(os.getpid()))
             time.sleep(600)
@@ -54,15 +62,17 @@ DRIVER = """
         connection.send([Outcome(run.relative, 'failed' if number else 'done', '', number)
                          for run in job.runs])
 
-    def main(output_dir, labels):
-        child.main, pool.PRELOAD = act, ()
+    def main(output_dir, more, labels):
+        child.main, pool.PRELOAD = act, ('imports_long',) if 'imports' in labels else ()
         logging.basicConfig(level=logging.INFO)
         runs = tuple(
             DwiRun(Path(f'/d/sub-{label}/dwi/sub-{label}_dwi.nii.gz'), None, None, {}, (),
                    {'subject': label}, Scanner())
             for label in labels
         )
-        settings = Settings(bids_dir=Path('/d'), output_dir=Path(output_dir), nprocs=2)
+        settings = Settings(
+            bids_dir=Path('/d'), output_dir=Path(output_dir), nprocs=2, **json.loads(more)
+        )
         began = time.monotonic()
         try:
             found = pool.run_participants(settings, Collection(runs=runs))
@@ -72,7 +82,7 @@ DRIVER = """
                           'runs': [[o.run, o.status, o.reason, o.errno] for o in found]}))
 
     if __name__ == '__main__':
-        main(sys.argv[1], sys.argv[2:])
+        main(sys.argv[1], sys.argv[2], sys.argv[3:])
 """
 
 
@@ -83,10 +93,13 @@ def drive(tmp_path):
     script.write_text(textwrap.dedent(DRIVER))
     started = []
 
-    def start(*labels):
+    def start(*labels, **settings):
         process = subprocess.Popen(
-            [sys.executable, str(script), str(tmp_path / 'out'), *labels],
-            env={**os.environ, 'PYTHONPATH': str(ROOT)},
+            [
+                *(sys.executable, str(script), str(tmp_path / 'out')),
+                *(json.dumps(settings), *labels),
+            ],
+            env={**os.environ, 'PYTHONPATH': f'{ROOT}{os.pathsep}{tmp_path}'},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -135,6 +148,33 @@ def test_deaths_are_noticed_and_the_others_finish(drive):
     assert answer['seconds'] < 60
 
 
+def test_who_takes_too_long_is_given_up(drive):
+    """Its process is ended, and the others go on."""
+    out, err = drive('sleeps', 'a', 'b', participant_timeout=0.05).communicate(timeout=120)
+    answer = json.loads(out)
+    found = {run.split('/')[0]: (status, reason) for run, status, reason, _ in answer['runs']}
+    assert found['sub-a'] == found['sub-b'] == ('done', '')
+    status, reason = found['sub-sleeps']
+    assert (status, reason) == (
+        'failed',
+        'not done after 0.05 min, ended. Raise --participant-timeout, or see logs/sub-sleeps.log.',
+    )
+    assert reason in err
+    assert answer['seconds'] < 60
+
+
+@pytest.mark.parametrize(('mem_mb', 'together'), [(10, False), (1e6, True)])
+def test_participants_wait_for_memory(drive, tmp_path, mem_mb, together):
+    """Where it holds only one, they go one after the other."""
+    drive('slow1', 'slow2', mem_mb=mem_mb).communicate(timeout=120)
+    times = [
+        [float(text) for text in (tmp_path / 'out' / name).read_text().split()]
+        for name in ('slow1', 'slow2')
+    ]
+    (_, first_ends), (second_begins, _) = sorted(times)
+    assert (second_begins < first_ends) is together
+
+
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_signals_end_the_children(drive, tmp_path, number):
     """Nothing runs on after the supervisor was asked to stop."""
@@ -149,6 +189,26 @@ def test_signals_end_the_children(drive, tmp_path, number):
     process.communicate(timeout=60)
     assert process.returncode == 128 + number
     deadline = time.monotonic() + 60
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(pid)
+
+
+def test_signal_while_the_server_imports(drive, tmp_path):
+    """The server of children does not go on importing for nobody."""
+    pid_file = tmp_path / 'server'
+    module = f'import os, time; open({str(pid_file)!r}, "w").write(str(os.getpid()))\n'
+    (tmp_path / 'imports_long.py').write_text(module + 'time.sleep(60)\n')
+    process = drive('imports')
+    deadline = time.monotonic() + 60
+    while not (pid_file.exists() and pid_file.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    pid = int(pid_file.read_text())
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 128 + signal.SIGTERM
+    deadline = time.monotonic() + 5
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not alive(pid)
@@ -175,6 +235,25 @@ def test_full_disk_is_the_machines_fault(drive):
     out, _ = drive('full', 'a').communicate(timeout=120)
     found = {run.split('/')[0]: (status, code) for run, status, _, code in json.loads(out)['runs']}
     assert found == {'sub-full': ('failed', 28), 'sub-a': ('done', 0)}
+
+
+def test_what_a_killed_process_left_is_removed_where_nothing_is_to_do(tmp_path, monkeypatch):
+    """The marker was there already, its intermediate files were still there."""
+    raw = tiny_dataset.write_dataset(tmp_path / 'raw')
+    image = tiny_dataset.write_run(raw, 'sub-01')
+    (job,) = pool.make_jobs(Settings(bids_dir=raw, output_dir=tmp_path / 'out'), collect_dwi(raw))
+    (tmp_path / 'out').mkdir()
+    monkeypatch.setattr(child, 'is_unchanged', lambda *_, **__: True)
+    for folder in ('staging', 'work'):
+        (job.hidden / folder / 'sub-01' / 'deep').mkdir(parents=True)
+        (job.hidden / folder / 'sub-02').mkdir()
+    (outcome,) = child.work(job)
+    assert (outcome.run, outcome.reason) == (
+        image.relative_to(raw).as_posix(),
+        'unchanged since the last run',
+    )
+    for folder in ('staging', 'work'):
+        assert [path.name for path in (job.hidden / folder).iterdir()] == ['sub-02']
 
 
 def test_second_process_is_told_who_holds_the_lock(tmp_path):
@@ -588,7 +667,7 @@ def test_outputs_that_share_a_work_folder_stay_apart(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('text', 'errno', 'reason'),
+    ('text', 'number', 'reason'),
     [
         ('ValueError: no brain. Look.', 0, 'no brain. Look. See logs/sub-01.log.'),
         ('OSError: [Errno 28] No space left on device', 28, ''),
@@ -602,11 +681,63 @@ def test_outputs_that_share_a_work_folder_stay_apart(tmp_path):
         ('bidsharmony.x.SomeError: what', 0, 'what. See logs/sub-01.log.'),
     ],
 )
-def test_reasons(tmp_path, text, errno, reason):
+def test_reasons(tmp_path, text, number, reason):
     """The machine's faults are told from the run's, without a traceback."""
     found_errno, found = _judge(job_of(tmp_path), text, None)
-    assert found_errno == errno
+    assert found_errno == number
     assert found == reason or not reason
+
+
+def test_full_disk_names_place_and_bytes(tmp_path):
+    """Whichever of output and work folder has less room; no folder of the machine is named."""
+    text = 'OSError: [Errno 28] No space left on device'
+    number, reason = _judge(job_of(tmp_path / 'out', tmp_path), text, None)
+    assert number == errno.ENOSPC
+    words = r'(\S+): no space left, (\d+) bytes are free\. Make room and re-run\. See \S+log\.'
+    found = re.fullmatch(words, reason)
+    assert found[1] == tmp_path.name
+    assert int(found[2]) > 0
+
+
+@pytest.mark.parametrize(
+    ('error', 'reason'),
+    [
+        (OSError(errno.ENOSPC, 'No space left on device'), 'OSError: [Errno 28] No space left'),
+        (ValueError('of another run'), 'measure crashed'),
+    ],
+    ids=['disk', 'other'],
+)
+def test_a_result_that_could_not_be_written_is_the_disks_fault(error, reason):
+    """The error stands in the result file, if anywhere; what nipype raises at the end tells it."""
+    image = Path('/d/sub-01/dwi/sub-01_dwi.nii.gz')
+    run = SimpleNamespace(run=SimpleNamespace(image=image, stem='sub-01'))
+    node = SimpleNamespace(fullname='p.sub_01_wf.measure', name='measure')
+
+    class Workflow:
+        def run(self, plugin):
+            for status in ('start', 'exception'):
+                plugin(node, status)
+            raise RuntimeError('2 raised. Re-raising first.') from error
+
+    # the callback stands for the plugin that would call it
+    crashes = graph._run(Workflow(), [run], {}, lambda callback: callback)
+    assert crashes['sub-01'].startswith(reason)
+
+
+def test_drafts_of_markers_do_not_stay(tmp_path, monkeypatch):
+    """Neither that of a process that died, nor of a write that failed; others' are left alone."""
+    path = marker.marker_path(tmp_path, 'sub-01')
+    path.parent.mkdir(parents=True)
+    left, other = (path.with_name(f'.sub-0{ix}.json.{"a" * 32}') for ix in (1, 2))
+    for draft in (left, other):
+        draft.touch()
+    marker.write_marker(path, {'x': 1})
+    assert set(path.parent.iterdir()) == {path, other}
+    monkeypatch.setattr(os, 'fsync', lambda _: (_ for _ in ()).throw(OSError(28, 'full')))
+    with pytest.raises(OSError, match='full'):
+        marker.write_marker(path, {'x': 2})
+    assert set(path.parent.iterdir()) == {path, other}
+    assert json.loads(path.read_text()) == {'x': 1}
 
 
 def test_supervisor_itself_stays_light():

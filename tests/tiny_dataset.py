@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import nibabel as nb
@@ -185,3 +186,10 @@ def write_weights(path: Path) -> Path:
     recipe = {'widths': [8, 8, 8], 'fwhm_mm': 2.0, 'thickness_mm': 4.0, 'spacing_mm': 4.0}
     save_weights(Harmonizer((8, 8, 8)), path, recipe)
     return path
+
+
+if __name__ == '__main__':
+    # python -m tests.tiny_dataset FOLDER: two participants, one with a pair of runs in one session
+    raw = write_dataset(Path(sys.argv[1]))
+    for seed, stem in enumerate(('sub-01_dir-AP', 'sub-01_dir-PA', 'sub-02')):
+        write_run(raw, stem, seed=seed)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -130,9 +131,34 @@ def _write(
     license_ = next(iter(known.values())).get('License')
     if isinstance(license_, str):
         description['License'] = license_
-    _write_text(path, json.dumps(description, indent=2) + '\n')
-    _write_text(folder / '.bidsignore', '\n'.join(ignored) + '\n')
+    texts = {
+        path: json.dumps(description, indent=2) + '\n',
+        folder / '.bidsignore': '\n'.join(ignored) + '\n',
+    }
+    with _locked(folder) as held:
+        for target, text in texts.items():
+            if held:
+                # a draft that is there now was left by a process that died
+                for left in folder.glob(f'.{target.name}.{"[0-9a-f]" * 32}'):
+                    left.unlink(missing_ok=True)
+            _write_text(target, text)
     return path
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Hold a lock on a folder among the jobs of one output, where there are locks."""
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        held = False
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            held = True
+        yield held
+    finally:
+        os.close(descriptor)
 
 
 def _check_ours(path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -75,6 +78,9 @@ def complain_of_machine(error: OSError) -> int:
     # The errno's own words carry no trace of where in the code it happened.
     place = f'{error.filename}: ' if error.filename else ''
     cause = error.strerror or str(error) or type(error).__name__
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename:
+        with contextlib.suppress(OSError):
+            cause += f', {shutil.disk_usage(Path(error.filename).parent).free} bytes are free'
     return complain(f'{place}{cause}. Check space and rights there', EXIT_ENVIRONMENT)
 
 

@@ -17,6 +17,7 @@ from bidsharmony.bids.names import ENTITIES, LABEL
 from bidsharmony.bids.participants import read_column
 from bidsharmony.bids.records import BIDSError
 from bidsharmony.bids.sidecar import read_json
+from bidsharmony.cli.plugin import PLUGINS, read_plugin
 from bidsharmony.settings import (
     ANALYSIS_LEVELS,
     AUDITS,
@@ -37,6 +38,8 @@ SMALLEST_LENGTH = 1e-3
 
 SMALLEST_GB = 1e-6
 """Under a kilobyte no image fits."""
+
+SMALLEST_MINUTES = 0.01
 
 EXIT_DONE = 0
 EXIT_SOME_FAILED = 1
@@ -96,6 +99,21 @@ def _number(low: float, high: float, what: str, *, word: str = '') -> Callable[[
         return value
 
     return convert
+
+
+def _memory(text: str) -> float:
+    """Read a size in MB, or with a suffix in MB, GB or TB.
+
+    Examples
+    --------
+    >>> _memory('800'), _memory('8G'), _memory('1.5gb')
+    (800.0, 8192.0, 1536.0)
+    """
+    found = re.fullmatch(r'(\d+(?:\.\d+)?)\s*([MGT]?)B?', text.strip(), re.IGNORECASE)
+    size = float(found[1]) * 1024 ** 'MGT'.index(found[2].upper() or 'M') if found else 0.0
+    if size < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a size such as 8000, 8000M or 8G')
+    return size
 
 
 def _filters(text: str) -> dict[str, Any]:
@@ -343,6 +361,27 @@ def build_parser() -> argparse.ArgumentParser:
         help='threads of each; the results do not depend on it (default %(default)s)',
     )
     work.add_argument(
+        '--mem-mb',
+        type=_memory,
+        metavar='MB',
+        help='memory that participants may take together, also with a suffix, as 8G (default: '
+        'what the machine, or the job that this runs in, has left); who does not fit waits',
+    )
+    work.add_argument(
+        '--participant-timeout',
+        type=_number(SMALLEST_MINUTES, math.inf, f'minutes from {SMALLEST_MINUTES:g} on'),
+        metavar='MIN',
+        help='give a participant up after so many minutes, and go on with the others (default: '
+        'wait)',
+    )
+    work.add_argument(
+        '--use-plugin',
+        type=read_plugin,
+        metavar='FILE',
+        help='nipype plugin (YAML: plugin, plugin_args) that runs the steps of each participant: '
+        f'{" or ".join(PLUGINS)} (default Linear: in its own process)',
+    )
+    work.add_argument(
         '--max-gb',
         type=_number(SMALLEST_GB, math.inf, f'a size from {SMALLEST_GB:g} GB on'),
         default=MAX_GB,
@@ -370,7 +409,7 @@ def parse_args(argv: Sequence[str] | None = None) -> Settings:
     """
     parser = build_parser()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    given = vars(parser.parse_args([_dashed(argument) for argument in arguments]))
+    given = vars(parser.parse_args([dashed(argument) for argument in arguments]))
 
     levels = given.pop('analysis_level')
     given['analysis_levels'] = tuple(level for level in ANALYSIS_LEVELS if level in levels)
@@ -396,12 +435,12 @@ def parse_args(argv: Sequence[str] | None = None) -> Settings:
     return replace(settings, canonical_resolution=coarser)
 
 
-def _dashed(argument: str) -> str:
+def dashed(argument: str) -> str:
     """Spell an option's name with dashes and leave its value alone.
 
     Examples
     --------
-    >>> _dashed('--participant_label=a_b')
+    >>> dashed('--participant_label=a_b')
     '--participant-label=a_b'
     """
     return re.sub(r'^--[^=]+', lambda name: name.group().replace('_', '-'), argument)
@@ -437,6 +476,10 @@ def _why_wrong(settings: Settings) -> str:
         return f'--qsiprep-compat needs the anatomy of QSIPrep. Add -d {QSIPREP}=PATH'
     if settings.work_dir is not None and settings.work_dir.is_relative_to(bids_dir):
         return f'--work-dir {settings.work_dir}: inside bids_dir. Give a folder elsewhere'
+    if settings.use_plugin is not None:
+        for path in (output_dir, settings.work_dir):
+            if '%' in str(path or ''):
+                return f'--use-plugin: nipype cannot work in {path}. Give a folder without %'
     if settings.weights is not None and not settings.weights.is_file():
         return f'--weights {settings.weights}: no such file. Leave it out for the shipped weights'
     if settings.scanner_from is not None:

@@ -41,6 +41,7 @@ from bidsharmony.cli.parser import (
     EXIT_USAGE,
     parse_args,
 )
+from bidsharmony.cli.plugin import unshared_folders, why_no_cluster
 
 if TYPE_CHECKING:
     from bidsharmony.settings import Settings
@@ -116,6 +117,8 @@ def _run(settings: Settings) -> int:
             raise BIDSError(_nothing_to_do(collection, searched))
         if settings.dry_run:
             return EXIT_SOME_FAILED if collection.refused else EXIT_DONE
+        if settings.use_plugin is not None and (reason := why_no_cluster()):
+            return complain(reason, EXIT_ENVIRONMENT)
         code = _participant_level(settings, collection)
     if 'group' in settings.analysis_levels:
         from bidsharmony.cli.group import is_anything_finished, run_group
@@ -132,6 +135,9 @@ def _participant_level(settings: Settings, collection: Collection) -> int:
     from bidsharmony.supervise.places import refuse_links
 
     refuse_links(settings.output_dir)
+    if settings.use_plugin is not None:
+        for name, folder in unshared_folders(settings).items():
+            LOGGER.warning('%s %s: other nodes have a folder of their own there', name, folder)
     described = {'version': __version__, 'derivatives': settings.derivatives}
     write_dataset_description(settings.output_dir, settings.bids_dir, **described)
     if settings.qsiprep_compat:
@@ -149,20 +155,38 @@ def _participant_level(settings: Settings, collection: Collection) -> int:
     rows += [(o.run, o.status, o.reason) for o in outcomes if o.run not in known]
 
     failures = sorted(row for row in rows if row[1] in ('refused', 'failed'))
+    counts = Counter(status for _, status, _ in rows)
+    counts['skipped'] += len(collection.skipped)
+    # said first: the table may not fit on the disk that the runs have filled
+    say(_summary(counts, failures))
     write_failures(
         settings.output_dir,
         failures,
         among=collection.participants,
         besides=[item.relative for item in collection.skipped],
     )
-    counts = Counter(status for _, status, _ in rows)
-    counts['skipped'] += len(collection.skipped)
-    say(_summary(counts, failures))
+    _cite(settings.output_dir, [run for run, status, _ in rows if status == 'done'])
     if any(outcome.errno for outcome in outcomes):
         return EXIT_ENVIRONMENT
     if failures:
         return EXIT_SOME_FAILED
     return EXIT_DONE if counts['done'] else EXIT_USAGE
+
+
+def _cite(output_dir: Path, done: Sequence[str]) -> None:
+    """Write the methods and references of the runs of this call into ``logs``."""
+    if not done:
+        return
+    from bidsharmony.bids.names import output_stem
+    from bidsharmony.evaluation.finished import QC_SUFFIX
+    from bidsharmony.reports.methods import write_citation
+    from bidsharmony.reports.participant import read_qc
+
+    places = [Path(name) for name in done]
+    files = [output_dir / place.parent / f'{output_stem(place)}{QC_SUFFIX}' for place in places]
+    # one that another job is just replacing is left out
+    documents = [read_qc(file) for file in files if file.is_file()]
+    write_citation(output_dir / 'logs', documents, __version__)
 
 
 def _summary(counts: Counter[str], failures: Sequence[tuple[str, str, str]]) -> str:
@@ -203,7 +227,11 @@ def write_failures(
     """
     path = output_dir / 'logs' / 'failures.tsv'
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.with_name('.failures.lock')):
+    with _locked(path.with_name('.failures.lock')) as held:
+        if held:
+            # drafts of processes that died
+            for left in path.parent.glob(f'.failures.{"[0-9a-f]" * 32}'):
+                left.unlink(missing_ok=True)
         # an escaped cell holds no tab and no line break
         rows = {tuple(map(printable, row)) for row in failures}
         if path.is_file() and not path.is_symlink():
@@ -217,22 +245,31 @@ def write_failures(
             }
         draft = path.with_name(f'.failures.{uuid.uuid4().hex}')
         text = '\n'.join('\t'.join(row) for row in [FAILURES, *sorted(rows)])
-        draft.write_text(text + '\n', encoding='utf-8')
-        draft.replace(path)
+        try:
+            draft.write_text(text + '\n', encoding='utf-8')
+            draft.replace(path)
+        except OSError as error:
+            # a full disk fails without a name
+            error.filename = str(path)
+            raise
+        finally:
+            draft.unlink(missing_ok=True)
     return path
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[bool]:
     """Hold a lock among the jobs of one output; go on without it where there are no locks."""
     import fcntl
 
     from bidsharmony.supervise.places import open_own
 
     with os.fdopen(open_own(path, os.O_WRONLY), 'w') as file:
+        held = False
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+            held = True
+        yield held
 
 
 def _nothing_to_do(collection: Collection, bids_dir: Path) -> str:

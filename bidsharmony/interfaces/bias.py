@@ -1,13 +1,10 @@
-"""Estimate the receive coil's bias field with N4, and see that it helps."""
+"""Take the receive coil's bias field out of the summary images."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import NamedTuple
 
 import nibabel as nb
-import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
@@ -17,119 +14,6 @@ from nipype.interfaces.base import (
 )
 
 from bidsharmony.interfaces.volumes import geometry_header, load_mask, load_volume, save_volume
-
-ITERATIONS = (50, 50, 50, 50)
-TOLERANCE = 1e-7
-KNOT_SPACING = 200.0
-"""Distance of the field's spline knots (mm), as fMRIPrep has it: coils are smooth."""
-
-
-class BiasField(NamedTuple):
-    """Hold a field of mean 1 in the brain, (I, J, K), and how it was obtained."""
-
-    field: np.ndarray
-    facts: dict
-
-
-def shrink_factors(n_slices: int) -> tuple[int, ...]:
-    """Choose by the number of slices how much N4 may shrink the image, best first.
-
-    Measured on slabs: at shrink 4, N4 silently does nothing up to 6 slices and makes 8 to 10
-    slices worse; at 2 it works from 8 slices, at 1 from 2. Where 4 makes a short stack worse, 2
-    often still helps.
-
-    Examples
-    --------
-    >>> [shrink_factors(n) for n in (2, 7, 8, 11, 12, 60)]
-    [(1,), (1,), (2, 1), (2, 1), (4, 2), (4, 2)]
-    """
-    if n_slices < 8:
-        return (1,)
-    return (2, 1) if n_slices < 12 else (4, 2)
-
-
-def variation(image: np.ndarray, mask: np.ndarray) -> float:
-    """Give the coefficient of variation in a mask.
-
-    Examples
-    --------
-    >>> variation(np.array([1.0, 3.0, 100.0]), np.array([True, True, False]))
-    0.5
-    """
-    inside = image[mask]
-    return float(inside.std() / inside.mean())
-
-
-def estimate_bias(
-    b0: np.ndarray, mask: np.ndarray, zooms: tuple[float, float, float], slice_axis: int
-) -> BiasField:
-    """Estimate the field that shades a mean b=0, or a flat one where none can be had.
-
-    Parameters
-    ----------
-    b0 : (I, J, K)
-    mask : (I, J, K) bool
-    zooms : mm
-    slice_axis : int
-
-    Returns
-    -------
-    BiasField
-        positive everywhere; its facts are ``applied``, ``shrink_factor``, ``cv_before``,
-        ``cv_after`` and ``note``
-    """
-    n_slices = b0.shape[slice_axis]
-    before = variation(b0, mask)
-    flat = np.ones(b0.shape, dtype=np.float32)
-    facts = {
-        'applied': False,
-        'shrink_factor': None,
-        'cv_before': before,
-        'cv_after': before,
-        'note': '',
-    }
-    if n_slices < 2:
-        return BiasField(flat, {**facts, 'note': 'One slice only: no bias field was estimated.'})
-    note = 'N4 gave no usable field: the image is left as it was.'
-    for shrink in shrink_factors(n_slices):
-        field = _n4(b0, mask, zooms, shrink)
-        if field is None:
-            continue
-        after = variation(b0 / field, mask)
-        if after < before:
-            found = {'applied': True, 'shrink_factor': shrink, 'cv_after': after}
-            return BiasField(field, {**facts, **found})
-        note = (
-            f'N4 raised the variation in the brain from {before:.3f} to {after:.3f}: '
-            'its field is not used.'
-        )
-    return BiasField(flat, {**facts, 'note': note})
-
-
-def _n4(
-    b0: np.ndarray, mask: np.ndarray, zooms: tuple[float, float, float], shrink: int
-) -> np.ndarray | None:
-    """Run N4 on arrays; None if what it gives is not a field."""
-    # N4's bits depend on ITK's thread count, which is read when the library loads.
-    os.environ['ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS'] = '1'
-    import ants
-
-    spacing = [float(zoom) for zoom in zooms]
-    field = ants.n4_bias_field_correction(
-        ants.from_numpy(np.ascontiguousarray(b0, dtype=np.float32), spacing=spacing),
-        mask=ants.from_numpy(np.ascontiguousarray(mask, dtype=np.float32), spacing=spacing),
-        shrink_factor=shrink,
-        convergence={'iters': list(ITERATIONS), 'tol': TOLERANCE},
-        spline_param=KNOT_SPACING,
-        return_bias_field=True,
-        rescale_intensities=False,
-    ).numpy()
-    inside = field[mask]
-    if not np.isfinite(inside).all() or inside.min() <= 0:
-        return None
-    # Outside the brain the splines run free: hold them within what the brain saw.
-    field = np.clip(np.nan_to_num(field, nan=1.0), inside.min(), inside.max())
-    return (field / field[mask].mean(dtype=np.float64)).astype(np.float32)
 
 
 class _EstimateBiasInput(BaseInterfaceInputSpec):
@@ -154,22 +38,17 @@ class EstimateBias(SimpleInterface):
     output_spec = _EstimateBiasOutput
 
     def _run_interface(self, runtime):
+        from bidsharmony.numerics.bias import estimate_bias
+
         image = nb.load(self.inputs.b0_file)
         b0, mask = load_volume(self.inputs.b0_file), load_mask(self.inputs.mask_file)
-        if self.inputs.apply:
-            result = estimate_bias(b0, mask, image.header.get_zooms()[:3], self.inputs.slice_axis)
-        else:
-            cv = variation(b0, mask)
-            result = BiasField(
-                np.ones(b0.shape, dtype=np.float32),
-                {
-                    'applied': False,
-                    'shrink_factor': None,
-                    'cv_before': cv,
-                    'cv_after': cv,
-                    'note': 'Bias correction was switched off.',
-                },
-            )
+        result = estimate_bias(
+            b0,
+            mask,
+            image.header.get_zooms()[:3],
+            self.inputs.slice_axis,
+            apply=self.inputs.apply,
+        )
         folder, header = Path(runtime.cwd), geometry_header(image.header, image.shape)
         self._results['field_file'] = save_volume(
             folder / 'biasfield.nii.gz', result.field, header

@@ -6,22 +6,13 @@ import nibabel as nb
 import numpy as np
 
 from bidsharmony.interfaces.files import InputError
-from bidsharmony.numerics.grids import grid_distance
+from bidsharmony.numerics.grids import axes_fault, grid_distance, place_fault, size_fault
 
 ZOOM_TOLERANCE = 0.01
 """Relative difference of header zooms and affine that rounding explains."""
 
-SHEAR_TOLERANCE = 0.01
-"""Cosine of the angle between two axes that rounding explains."""
-
 FORM_TOLERANCE = 0.1
 """Corners that sform and qform put nearer than this are in the same place (mm)."""
-
-PLAUSIBLE_VOXEL = (0.05, 100.0)
-"""Voxel sizes of a diffusion image (mm): outside of them the unit is another one."""
-
-FARTHEST = 100_000.0
-"""Distance from the origin that no header means (mm)."""
 
 
 def check_codes(header: nb.Nifti1Header, name: str) -> list[str]:
@@ -53,18 +44,8 @@ def check_sizes(header: nb.Nifti1Header, name: str) -> list[str]:
         raise InputError(
             name, f'has voxel sizes {zooms.tolist()} mm. Convert it again from DICOM.'
         )
-    if not np.isfinite(affine).all() or np.abs(affine[:3, 3]).max() > FARTHEST:
-        raise InputError(
-            name, 'has an affine that leads nowhere (not finite, or far too far). '
-            'Convert it again from DICOM.'
-        )  # fmt: skip
-    low, high = PLAUSIBLE_VOXEL
-    if zooms.min() < low or zooms.max() > high:
-        raise InputError(
-            name,
-            f'has voxel sizes {np.round(zooms, 6).tolist()} mm, not of {low:g} to {high:g} mm: '
-            'they are in another unit. Correct the header.',
-        )
+    if reason := place_fault(affine) or size_fault(zooms):
+        raise InputError(name, reason)
     sizes = nb.affines.voxel_sizes(affine)
     if np.abs(sizes / zooms - 1).max() > ZOOM_TOLERANCE:
         raise InputError(
@@ -83,18 +64,8 @@ def check_axes(header: nb.Nifti1Header, name: str) -> list[str]:
     InputError
     """
     affine = header.get_best_affine()
-    sizes = nb.affines.voxel_sizes(affine)
-    axes = affine[:3, :3] / sizes
-    if abs(np.linalg.det(axes)) < 0.5:
-        raise InputError(name, 'has an affine whose axes collapse. Correct the header.')
-    cosine = np.abs(axes.T @ axes - np.eye(3)).max()
-    if cosine > SHEAR_TOLERANCE:
-        angle = np.degrees(np.arccos(min(cosine, 1.0)))
-        raise InputError(
-            name,
-            f'has an affine with shear, two axes are {angle:.1f} degrees apart. '
-            'Write the image on a grid with right angles.',
-        )
+    if reason := axes_fault(affine):
+        raise InputError(name, reason)
     sform_code, qform_code = int(header['sform_code']), int(header['qform_code'])
     if not qform_code and not sform_code:
         return ['The header gives no orientation (qform and sform codes are 0).']

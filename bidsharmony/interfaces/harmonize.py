@@ -14,7 +14,6 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bidsharmony.interfaces.summary import B_CANONICAL
 from bidsharmony.interfaces.volumes import (
     geometry_header,
     grid_header,
@@ -58,42 +57,34 @@ class HarmonizeSummary(SimpleInterface):
     output_spec = _HarmonizeSummaryOutput
 
     def _run_interface(self, runtime):
-        from bidsharmony.network.inference import harmonize_summary
-        from bidsharmony.numerics.diffusion import apparent_diffusion
-        from bidsharmony.numerics.forward import LEAVES, LEFT
-        from bidsharmony.numerics.grids import resample_to_shape
-        from bidsharmony.numerics.intensity import robust_scale
+        from bidsharmony.network.summary import harmonize_run
 
         image = nb.load(self.inputs.b0_file)
-        b0, mask = load_volume(self.inputs.b0_file), load_mask(self.inputs.mask_file)
-        trace = load_volume(self.inputs.trace_file)
-        scale = robust_scale(b0, trace, mask)
         weights, fwhm_mm = self.inputs.weights, self.inputs.canonical_resolution
-        result = harmonize_summary(
-            b0,
-            trace,
+        run = harmonize_run(
+            load_volume(self.inputs.b0_file),
+            load_volume(self.inputs.trace_file),
+            load_mask(self.inputs.mask_file),
             image.affine,
             axis=self.inputs.slice_axis,
-            scale=scale,
-            metadata={**self.inputs.metadata, 'BValue': self.inputs.trace_facts['b_acquired']},
-            mask=mask,
-            fwhm_mm=fwhm_mm if isinstance(fwhm_mm, float) else None,
-            weights=Path(weights) if isinstance(weights, str) else None,
+            metadata=self.inputs.metadata,
+            b_acquired=self.inputs.trace_facts['b_acquired'],
             strength=self.inputs.strength,
             zero_filling=self.inputs.zero_filling,
+            fwhm_mm=fwhm_mm if isinstance(fwhm_mm, float) else None,
+            weights=Path(weights) if isinstance(weights, str) else None,
             threads=self.inputs.threads,
         )
-        fine_mask = resample_to_shape(mask.astype(np.float32), result.b0.shape) >= 0.5
-        adc = apparent_diffusion(result.b0, result.trace, fine_mask, B_CANONICAL)
+        result = run.images
         folder = Path(runtime.cwd)
         fine = grid_header(image.header, result.b0.shape, result.affine)
         for name, data in (
             ('b0', result.b0),
             ('trace', result.trace),
-            ('adc', adc),
+            ('adc', run.adc),
             ('uncertainty', result.uncertainty),
             ('blend', result.blend),
-            ('mask', fine_mask),
+            ('mask', run.mask),
         ):
             self._results[f'{name}_file'] = save_volume(
                 folder / f'canonical_{name}.nii.gz', np.asarray(data), fine
@@ -101,22 +92,5 @@ class HarmonizeSummary(SimpleInterface):
         self._results['gain_file'] = save_volume(
             folder / 'gain.nii.gz', result.gain, geometry_header(image.header, image.shape)
         )
-        self._results['facts'] = {
-            'robust_scale': float(scale),
-            'canonical_fwhm_mm': float(result.fwhm_mm),
-            'canonical_profile_mm': float(result.profile_mm),
-            'thickness_mm': {
-                'before': float(result.acquired_mm),
-                'after': float(result.thickness_mm),
-            },
-            'measured': dict(result.marks),
-            'resolution_mm': [None if w is None else float(w) for w in result.resolution_mm],
-            'strength': float(self.inputs.strength),
-            'weights_sha256': str(result.weights_sha256),
-            'forward': {
-                'blended_fraction': float(result.blend[fine_mask].mean()),
-                'share_beyond': float(np.mean(result.blend[fine_mask] > 0)),
-                'limits_sigma': [LEAVES, LEFT],
-            },
-        }
+        self._results['facts'] = run.facts
         return runtime

@@ -13,7 +13,6 @@ import numpy as np
 
 from bidsharmony.bids import B0Source, DwiRun
 from bidsharmony.bids.sidecar import PLAUSIBLE, number
-from bidsharmony.interfaces.facts import stated_b_value
 from bidsharmony.interfaces.files import (
     MAX_SERIES_BYTES,
     InputError,
@@ -25,17 +24,13 @@ from bidsharmony.interfaces.files import (
 from bidsharmony.interfaces.geometry import check_axes, check_codes, check_sizes
 from bidsharmony.interfaces.masks import fitting_brain, fitting_lesions
 from bidsharmony.interfaces.voxels import VolumeRanges, blank_volumes, why_unfit
+from bidsharmony.network.facts import trace_b_value
 from bidsharmony.numerics.gradients import (
-    B_CANONICAL,
-    B_LARGEST_MAXIMUM,
     GradientError,
     check_gradients,
     shells,
 )
-from bidsharmony.numerics.grids import grid_distance, slice_axis
-
-PAIR_TOLERANCE = 0.1
-"""Corners of a trace image and of its b=0 are nearer than this: headers are rounded (mm)."""
+from bidsharmony.numerics.grids import PAIR_TOLERANCE, grid_distance, slice_axis
 
 ECHO_TOLERANCE = 0.001
 """Echo times that differ by more leave their T2 weighting in an ADC (s)."""
@@ -282,26 +277,18 @@ def _trace_weighting(
     run: DwiRun, source: B0Source, b0_threshold: float
 ) -> tuple[float, tuple[str, ...]]:
     """Give the b-value (s/mm2) of a trace image, and what a reader must know of it."""
-    warnings = []
-    stated = stated_b_value(run.sidecar)
-    b_value = stated
-    if stated is None or not b0_threshold < stated <= B_LARGEST_MAXIMUM:
-        found = 'does not state' if stated is None else f'states as {stated:g}'
-        b_value = B_CANONICAL
-        warnings.append(
-            f'The sidecar {found} the b-value of the trace image; {b_value:g} s/mm2 is assumed, '
-            'and the ADC depends on it.'
-        )
+    b_value, warnings = trace_b_value(run.sidecar, b0_threshold)
     times = [number(sidecar.get('EchoTime')) for sidecar in (run.sidecar, source.sidecar)]
     low, high = PLAUSIBLE['EchoTime']
     if all(time is not None and low <= time <= high for time in times):
         mine, other = times
         if abs(mine - other) > ECHO_TOLERANCE:
-            warnings.append(
+            warnings = (
+                *warnings,
                 f'The echo time of the trace image is {mine:g} s, that of its b=0 {other:g} s: '
-                'the ADC holds some T2 weighting.'
+                'the ADC holds some T2 weighting.',
             )
-    return b_value, tuple(warnings)
+    return b_value, warnings
 
 
 def _geometry(header: nb.Nifti1Header) -> dict[str, Any]:

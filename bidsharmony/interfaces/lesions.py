@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import nibabel as nb
+import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
     InputMultiObject,
+    OutputMultiObject,
     SimpleInterface,
     TraitedSpec,
     traits,
@@ -36,7 +38,9 @@ class _MeasureLesionsInput(BaseInterfaceInputSpec):
 
 class _MeasureLesionsOutput(TraitedSpec):
     lesions = traits.Dict(desc='masks, and the figures of evaluation.preservation')
-    figure_file = File(exists=True, desc='PNG, where a lesion lies in the brain')
+    figure_files = OutputMultiObject(
+        File(exists=True), desc='PNG, named after what they show, where a lesion lies in the brain'
+    )
 
 
 class MeasureLesions(SimpleInterface):
@@ -75,13 +79,19 @@ class MeasureLesions(SimpleInterface):
         if planes:
             fine = nb.load(self.inputs.trace_after).affine
             scale = robust_scale(before['b0'], before['trace'], brain)
-            picture = lesion_pair(
-                axial_slices(before['trace'] / scale, image.affine, grid=planes),
-                axial_slices(after['trace'], fine, grid=planes),
-                axial_slices(lesion, image.affine, grid=planes),
-                axial_slices(brain, image.affine, grid=planes) >= 0.5,
-            )
-            figure_file = Path(runtime.cwd) / 'lesion.png'
-            figure_file.write_bytes(save_png(picture))
-            self._results['figure_file'] = str(figure_file)
+            brains = axial_slices(brain, image.affine, grid=planes) >= 0.5
+            marked = axial_slices(lesion, image.affine, grid=planes)
+            files = []
+            for name, channel, units in (
+                ('lesion', 'trace', (1 / scale, 1.0)),
+                ('lesionadc', 'adc', (1e3, 1e3)),  # um2/ms
+            ):
+                old = units[0] * axial_slices(before[channel], image.affine, grid=planes)
+                new = units[1] * axial_slices(after[channel], fine, grid=planes)
+                files.append(Path(runtime.cwd) / f'{name}.png')
+                if channel == 'adc':  # beside the brain it is noise
+                    old, new = (np.where(brains, side, 0) for side in (old, new))
+                figure = lesion_pair(old, new, marked, brains, channel=channel)
+                files[-1].write_bytes(save_png(figure))
+            self._results['figure_files'] = [str(file) for file in files]
         return runtime

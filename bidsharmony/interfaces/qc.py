@@ -14,6 +14,7 @@ import numpy as np
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
+    InputMultiObject,
     OutputMultiObject,
     SimpleInterface,
     Str,
@@ -22,8 +23,8 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bidsharmony.interfaces.facts import reported_facts, scanner_facts
 from bidsharmony.interfaces.volumes import load_mask, load_volume
+from bidsharmony.network.facts import reported_facts, scanner_facts
 from bidsharmony.numerics.rounding import rounded
 
 QC_VERSION = 1
@@ -42,13 +43,6 @@ NETWORK_FACTS = (
 
 NOISE_FACTS = ('sigma_volume', 'sigma_harmonized')
 
-SNR_LIMIT = 8.0
-"""The noisiest scans of the training had this SNR at b=0 (physics.protocol.draw_protocol)."""
-
-BLENDED_LIMIT = 0.1
-"""Canonical images of nine real runs and a case of stroke took at most 2 % from the scan
-(docs/_static/fidelity/blend.csv)."""
-
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -65,6 +59,7 @@ class _MeasureRunInput(BaseInterfaceInputSpec):
     gain_file = File(exists=True, mandatory=True, desc='gain, (I, J, K)')
     field_file = File(exists=True, mandatory=True, desc='bias field, (I, J, K)')
     blend_file = File(exists=True, mandatory=True, desc="weight of the scan, (I', J', K')")
+    uncertainty_file = File(exists=True, desc="expected error, (I', J', K')")
     trace_facts = traits.Dict(mandatory=True)
     bias_facts = traits.Dict(mandatory=True)
     network_facts = traits.Dict(mandatory=True)
@@ -76,7 +71,8 @@ class _MeasureRunInput(BaseInterfaceInputSpec):
     b0_agreement = traits.Dict(mandatory=True, desc='see interfaces.noise.MeasureB0s')
     zero_filling = traits.Int(1, usedefault=True, desc='pixels for each acquired one, in plane')
     lesions = traits.Dict(desc='where masks are: see interfaces.lesions.MeasureLesions')
-    lesion_figure = File(exists=True, desc='likewise, PNG')
+    lesion_figures = InputMultiObject(File(exists=True), desc='likewise, PNG')
+    series_figures = InputMultiObject(File(exists=True), desc='of the series: shells.ShowSeries')
     n_replaced = traits.Int(0, usedefault=True, desc='b=0 voxels that were not finite')
     n_not_finite = traits.Int(0, usedefault=True, desc='series values that are not finite')
 
@@ -96,8 +92,9 @@ class MeasureRun(SimpleInterface):
 
     def _run_interface(self, runtime):
         from bidsharmony.evaluation.features import audit_arrays, describe
+        from bidsharmony.evaluation.scan import scan_figures
         from bidsharmony.numerics.grids import audit_grid, axial_slices
-        from bidsharmony.numerics.intensity import adc_shares, noise_sigma, robust_scale
+        from bidsharmony.numerics.intensity import robust_scale
         from bidsharmony.viz.run import run_figures
 
         image = nb.load(self.inputs.b0_before)
@@ -115,20 +112,20 @@ class MeasureRun(SimpleInterface):
             load_volume(self.inputs.trace_after),
             fine.affine,
         )
-        sigma = noise_sigma(
-            b0, mask, self.inputs.run['input']['slice_axis'], self.inputs.zero_filling
-        )
         adc_before = load_volume(self.inputs.adc_before)
-        tissue, fluid = adc_shares(adc_before, mask)
         gain = load_volume(self.inputs.gain_file) * self.inputs.network_facts['robust_scale']
         field = load_volume(self.inputs.field_file)
         adc_after = load_volume(self.inputs.adc_after)
         mask_after = load_mask(self.inputs.mask_after)
         qc = self._assemble(
-            sigma=float(sigma),
-            snr=float(np.median(b0[mask]) / sigma) if sigma > 0 else None,
-            volume_ml=float(mask.sum() * np.prod(image.header.get_zooms()[:3]) / 1000),
-            shares={'tissue_share': tissue, 'fluid_share': fluid},
+            figures=scan_figures(
+                b0,
+                adc_before,
+                mask,
+                image.header.get_zooms()[:3],
+                axis=self.inputs.run['input']['slice_axis'],
+                zero_filling=self.inputs.zero_filling,
+            ),
             gain=np.percentile(gain[mask], (5, 50, 95)).tolist(),
             adc=[
                 float(np.median(adc_before[mask])),
@@ -137,12 +134,19 @@ class MeasureRun(SimpleInterface):
             audit=describe(audit),
         )
         grid = audit_grid(mask, image.affine)
+
+        def cut(data: np.ndarray, like: nb.Nifti1Image) -> np.ndarray:
+            return axial_slices(data, like.affine, grid=grid)
+
+        uncertainty = self.inputs.uncertainty_file
         pictures = run_figures(
             audit,
             qc,
-            gain=axial_slices(gain, image.affine, mask, grid=grid),
-            bias=axial_slices(field, image.affine, mask, grid=grid),
-            blend=axial_slices(load_volume(self.inputs.blend_file), fine.affine, grid=grid),
+            gain=cut(gain, image),
+            bias=cut(field, image),
+            blend=cut(load_volume(self.inputs.blend_file), fine),
+            uncertainty=cut(load_volume(uncertainty), fine) if isdefined(uncertainty) else None,
+            adc=(cut(adc_before, image), cut(adc_after, fine)),
         )
         self._save(Path(runtime.cwd), qc, audit, pictures)
         return runtime
@@ -150,10 +154,7 @@ class MeasureRun(SimpleInterface):
     def _assemble(
         self,
         *,
-        sigma: float,
-        snr: float | None,
-        volume_ml: float,
-        shares: Mapping[str, float],
+        figures: Mapping[str, float | None],
         gain: list[float],
         adc: list[float],
         audit: Mapping[str, Any],
@@ -174,10 +175,7 @@ class MeasureRun(SimpleInterface):
                 'summary': {
                     **trace,
                     'robust_scale': network['robust_scale'],
-                    'noise_sigma': sigma,
-                    'snr_b0': snr,
-                    'mask_volume_ml': volume_ml,
-                    **shares,
+                    **figures,
                 },
                 'b0_agreement': dict(self.inputs.b0_agreement),
                 'denoising': {**self.inputs.denoising, **noise},
@@ -192,26 +190,20 @@ class MeasureRun(SimpleInterface):
                 'lesions': dict(self.inputs.lesions) if isdefined(self.inputs.lesions) else None,
                 **audit,
                 'notes': [*run['notes'], *([bias['note']] if bias['note'] else [])],
-                'warnings': [*run['warnings'], *self._warnings(snr, shares)],
+                'warnings': [*run['warnings'], *self._warnings(figures)],
             }
         )
 
-    def _warnings(self, snr: float | None, shares: Mapping[str, float]) -> list[str]:
+    def _warnings(self, figures: Mapping[str, float | None]) -> list[str]:
         """Say what a reader of the images must know."""
-        found = no_brain_warnings(**shares)
-        if self.inputs.trace_facts['extrapolated']:
-            found.append(
-                'The trace image is extrapolated to b=1000 s/mm2, as if diffusion were Gaussian, '
-                f'from b={self.inputs.trace_facts["b_acquired"]:g}.'
-            )
-        if snr is not None and snr < SNR_LIMIT:
-            found.append(f'The SNR of the mean b=0 is {snr:.1f}, below {SNR_LIMIT:g}.')
-        blended = self.inputs.network_facts['forward']['blended_fraction']
-        if blended > BLENDED_LIMIT:
-            found.append(
-                f'The scan overrules the network in {100 * blended:.0f} % of the brain, more than '
-                f'{100 * BLENDED_LIMIT:.0f} %: its images would not have given the scan back.'
-            )
+        from bidsharmony.evaluation.scan import scan_warnings
+
+        found = scan_warnings(
+            figures,
+            b_acquired=self.inputs.trace_facts['b_acquired'],
+            extrapolated=self.inputs.trace_facts['extrapolated'],
+            blended_fraction=self.inputs.network_facts['forward']['blended_fraction'],
+        )
         measured = isdefined(self.inputs.noise_facts)
         unknown = measured and not self.inputs.noise_facts['sigma_volume']
         if self.inputs.denoising['rician'] and unknown:
@@ -246,42 +238,14 @@ class MeasureRun(SimpleInterface):
             files.append(folder / f'{desc}.png')
             files[-1].write_bytes(content)
         descs = list(pictures)
-        if isdefined(self.inputs.lesion_figure):
-            files.append(self.inputs.lesion_figure)
-            descs.append('lesion')
+        for given in (self.inputs.lesion_figures, self.inputs.series_figures):
+            if isdefined(given):
+                files += [Path(file) for file in given]
+                descs += [Path(file).stem for file in given]
         self._results['qc_file'] = str(qc_file)
         self._results['audit_file'] = str(audit_file)
         self._results['figure_files'] = [str(file) for file in files]
         self._results['figure_descs'] = descs
-
-
-def no_brain_warnings(tissue_share: float, fluid_share: float) -> list[str]:
-    """Say that a mask does not diffuse like a brain; nothing where it does.
-
-    Examples
-    --------
-    >>> no_brain_warnings(0.8, 0.15)
-    []
-    >>> no_brain_warnings(0.13, 0.7)[0][:64]
-    'This may be no brain: 13 % of the mask has an ADC of 0.5 to 1.2 '
-    """
-    from bidsharmony.numerics.intensity import (
-        FLUID_ADC,
-        RESTRICTED_ADC,
-        SMALLEST_FLUID_SHARE,
-        SMALLEST_TISSUE_SHARE,
-    )
-
-    low, high = 1e3 * RESTRICTED_ADC, 1e3 * FLUID_ADC
-    return [
-        f'This may be no brain: {100 * share:.0f} % of the mask has an ADC {where} x 10^-3 mm2/s, '
-        f'less than {100 * limit:.0f} %. The network was trained on brains alone.'
-        for share, where, limit in (
-            (tissue_share, f'of {low:g} to {high:g}', SMALLEST_TISSUE_SHARE),
-            (fluid_share, f'above {high:g}', SMALLEST_FLUID_SHARE),
-        )
-        if not share >= limit
-    ]
 
 
 def dump_json(content: Mapping[str, Any]) -> str:

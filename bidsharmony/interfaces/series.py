@@ -16,6 +16,7 @@ from nipype.interfaces.base import (
 
 from bidsharmony.interfaces.files import read_gradients
 from bidsharmony.interfaces.guarantee import RATIO_LIMIT, measure_series
+from bidsharmony.interfaces.shells import ShellMeans
 from bidsharmony.interfaces.volumes import (
     geometry_header,
     grid_header,
@@ -49,6 +50,7 @@ class _HarmonizeSeriesOutput(TraitedSpec):
     field_file = File(exists=True, desc="bias field on that grid, (I', J', K')")
     mask_file = File(exists=True, desc="brain on that grid, (I', J', K')")
     noise_file = File(exists=True, desc="noise of a volume of that series, (I', J', K')")
+    shells_file = File(exists=True, desc="mean of b=0 and of each shell, (I', J', K', shells)")
     noise_facts = traits.Dict(desc='sigma_volume, sigma_harmonized: medians in the brain')
     guarantee = traits.Dict(desc='what became of S_b/S_0, diffusivity, anisotropy and noise')
     facts = traits.Dict(desc='voxel_mm, fwhm_mm and noise_gain of the series')
@@ -66,13 +68,13 @@ class HarmonizeSeries(SimpleInterface):
     output_spec = _HarmonizeSeriesOutput
 
     def _run_interface(self, runtime):
-        from bidsharmony.numerics.gain import apply_gain
+        from bidsharmony.numerics.gain import apply_gain, series_factor
 
         image, folder = nb.load(self.inputs.dwi_file), Path(runtime.cwd)
         gain = load_volume(self.inputs.gain_file, np.float64)
         bias = load_volume(self.inputs.field_file, np.float64)
         mask = load_mask(self.inputs.mask_file)
-        factor = (gain / bias) ** self.inputs.strength
+        factor = series_factor(gain, bias, self.inputs.strength)
         sigma = load_volume(self.inputs.noise_file, np.float64)
         noise = sigma * factor  # it grows and shrinks as the signal
         sigma_volume = float(np.median(sigma[mask]))
@@ -86,8 +88,16 @@ class HarmonizeSeries(SimpleInterface):
             volumes = map(operator.apply, volumes)
             gain, bias = operator.apply(gain), operator.apply(bias)
             mask, noise = operator.apply(mask) >= 0.5, operator.propagate(noise)
-        out_file = write_volumes(folder / 'dwi.nii.gz', header, volumes)
+        bvals, bvecs = read_gradients(self.inputs.bval_file, self.inputs.bvec_file)
+        seen = ShellMeans(bvals, self.inputs.b0_ixs)
+        out_file = write_volumes(folder / 'dwi.nii.gz', header, seen.watch(volumes))
         single = geometry_header(header, header.get_data_shape()[:3])
+        means = seen.means()
+        self._results['shells_file'] = write_volumes(
+            folder / 'shells.nii.gz',
+            geometry_header(header, means.shape),
+            np.moveaxis(means, -1, 0),
+        )
         self._results['dwi_file'] = out_file
         self._results['gain_file'] = save_volume(folder / 'gain.nii.gz', gain, single)
         self._results['field_file'] = save_volume(folder / 'field.nii.gz', bias, single)
@@ -97,7 +107,7 @@ class HarmonizeSeries(SimpleInterface):
             'sigma_volume': sigma_volume,
             'sigma_harmonized': float(np.median(noise[mask])),
         }
-        self._measure(out_file, mask, native=operator is None)
+        self._measure(out_file, mask, bvals, bvecs, native=operator is None)
         native = self._native_mm(image)
         self._results['facts'] = {
             'voxel_mm': [float(zoom) for zoom in header.get_zooms()[:3]],
@@ -133,9 +143,16 @@ class HarmonizeSeries(SimpleInterface):
             self.inputs.network_facts['canonical_fwhm_mm'],
         )
 
-    def _measure(self, out_file: str, mask_after: np.ndarray, *, native: bool) -> None:
+    def _measure(
+        self,
+        out_file: str,
+        mask_after: np.ndarray,
+        bvals: np.ndarray,
+        bvecs: np.ndarray,
+        *,
+        native: bool,
+    ) -> None:
         """Compare the written file with the one that came in."""
-        bvals, bvecs = read_gradients(self.inputs.bval_file, self.inputs.bvec_file)
         guarantee, self._results['n_not_finite'] = measure_series(
             self.inputs.dwi_file,
             out_file,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bidsharmony.bids.sidecar import number
-from bidsharmony.interfaces.facts import MATRIX_KEYS
+from bidsharmony.network.facts import MATRIX_KEYS
 
 NUMBERS = (
     'MagneticFieldStrength',

@@ -126,18 +126,14 @@ class BrainMask(SimpleInterface):
     output_spec = _BrainMaskOutput
 
     def _run_interface(self, runtime):
-        from bidsharmony.numerics.diffusion import brain_mask
+        from bidsharmony.numerics.diffusion import found_brain
 
         image = nb.load(self.inputs.b0_file)
         if isdefined(self.inputs.given_file):
             mask = load_mask(self.inputs.given_file)
         else:
             b0 = load_volume(self.inputs.b0_file)
-            mask = brain_mask(b0, zooms=image.header.get_zooms()[:3])
-        if not mask.any():
-            raise ValueError(
-                'no brain was found in the mean b=0. Check that the image shows a head.'
-            )
+            mask = found_brain(b0, zooms=image.header.get_zooms()[:3])
         self._results['mask_file'] = save_volume(
             Path(runtime.cwd) / 'mask.nii.gz',
             mask.astype(bool),
@@ -189,10 +185,5 @@ class TraceWeighted(SimpleInterface):
         folder = Path(runtime.cwd)
         self._results['trace_file'] = save_volume(folder / 'trace.nii.gz', result.trace, header)
         self._results['adc_file'] = save_volume(folder / 'adc.nii.gz', result.adc, header)
-        self._results['facts'] = {
-            'trace_method': str(result.method),
-            'b_acquired': float(result.b_acquired),
-            'extrapolated': bool(result.extrapolated),
-            'n_directions': int(result.n_directions),
-        }
+        self._results['facts'] = result.facts
         return runtime

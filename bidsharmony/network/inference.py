@@ -92,7 +92,7 @@ def harmonize_summary(
     metadata: Mapping[str, object],
     mask: np.ndarray | None = None,
     fwhm_mm: float | None = None,
-    weights: Path | None = None,
+    weights: Path | Weights | None = None,
     threads: int = 1,
     strength: float = 1.0,
     zero_filling: int = 1,
@@ -122,8 +122,8 @@ def harmonize_summary(
     fwhm_mm : float, optional
         In-plane resolution of the canonical images, by a blur after the network; that of the
         weights if None.
-    weights : Path, optional
-        The shipped weights if None.
+    weights : Path or Weights, optional
+        A file, or what was loaded from one; the shipped weights if None.
     threads : int
         For torch; the result does not depend on it beyond rounding.
     strength : float
@@ -143,7 +143,7 @@ def harmonize_summary(
     ValueError
         If `fwhm_mm` is finer than the weights reach.
     """
-    network = load_weights(weights)
+    network = weights if isinstance(weights, Weights) else load_weights(weights)
     if fwhm_mm is None:
         fwhm_mm = network.fwhm_mm
     elif fwhm_mm < network.fwhm_mm:

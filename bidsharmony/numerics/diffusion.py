@@ -68,6 +68,16 @@ class TraceImage:
     extrapolated: bool
     n_directions: int
 
+    @property
+    def facts(self) -> dict[str, str | float | bool | int]:
+        """Say how it was made, under the names of the qc file."""
+        return {
+            'trace_method': str(self.method),
+            'b_acquired': float(self.b_acquired),
+            'extrapolated': bool(self.extrapolated),
+            'n_directions': int(self.n_directions),
+        }
+
 
 def mean_b0(series: np.ndarray, b0_ixs: Sequence[int] | np.ndarray) -> np.ndarray:
     """Average the b=0 volumes; what is not finite counts as 0.
@@ -141,6 +151,19 @@ def brain_mask(b0: np.ndarray, *, zooms: Sequence[float] | None = None) -> np.nd
     brain |= _distance(grown, spacing) > SULCUS_RADIUS
     found[box] = _fill_holes(brain)
     return found
+
+
+def found_brain(b0: np.ndarray, *, zooms: Sequence[float] | None = None) -> np.ndarray:
+    """Find the brain as `brain_mask` does, and refuse an image that shows none.
+
+    Raises
+    ------
+    ValueError
+    """
+    mask = brain_mask(b0, zooms=zooms)
+    if not mask.any():
+        raise ValueError('no brain was found in the mean b=0. Check that the image shows a head.')
+    return mask
 
 
 def _bounding_box(mask: np.ndarray, spacing: np.ndarray) -> tuple[slice, ...]:

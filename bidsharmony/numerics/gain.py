@@ -169,7 +169,31 @@ def _diffusion_of(
     return Tensors(*(np.concatenate([getattr(p, n) for p in parts]) for n in ('md', 'fa', 'v1')))
 
 
-def apply_gain(series: np.ndarray, field: np.ndarray) -> np.ndarray:
+def series_factor(gain: np.ndarray, bias: np.ndarray, strength: float = 1.0) -> np.ndarray:
+    """Return the one field that every volume of a series is multiplied by.
+
+    Parameters
+    ----------
+    gain, bias : (I, J, K)
+        What multiplies, and the receive field that divides.
+    strength : float
+        From 1 to 0, which leaves the series as it is.
+
+    Returns
+    -------
+    (I, J, K) float64
+
+    Examples
+    --------
+    >>> series_factor(np.array(8.0), np.array(2.0), 0.5).item()
+    2.0
+    """
+    return (np.asarray(gain, np.float64) / np.asarray(bias, np.float64)) ** strength
+
+
+def apply_gain(
+    series: np.ndarray, field: np.ndarray, *, out: np.ndarray | None = None
+) -> np.ndarray:
     """Multiply every volume by the same positive field.
 
     The product is taken in double precision and rounded once, so that S_b / S_0 changes by no more
@@ -179,10 +203,13 @@ def apply_gain(series: np.ndarray, field: np.ndarray) -> np.ndarray:
     ----------
     series : (I, J, K) or (I, J, K, N)
     field : (I, J, K)
+    out : like series, float32 or float64, optional
+        Where the result is put, for instance a memory map; it may be the series itself.
 
     Returns
     -------
     like series, float32
+        `out`, where it is given.
 
     Raises
     ------
@@ -203,13 +230,21 @@ def apply_gain(series: np.ndarray, field: np.ndarray) -> np.ndarray:
             f'the field is not finite and positive in {int(bad.sum())} voxels, '
             f'the first is {field[bad][0]:g}'
         )
+    if out is not None and (
+        out.shape != series.shape or out.dtype.kind != 'f' or out.dtype.itemsize < 4
+    ):
+        raise ValueError(
+            f'out holds {out.dtype.name} of shape {out.shape}, where float32 or float64 of shape '
+            f'{series.shape} is needed'
+        )
+    gained = np.empty(series.shape, np.float32) if out is None else out
     # what the series holds that is not finite stays so and is counted by the caller
     with np.errstate(over='ignore', invalid='ignore'):
         if series.ndim == 3:
-            return (series * field).astype(np.float32)
-        gained = np.empty(series.shape, np.float32)
+            gained[...] = (series * field).astype(np.float32)
+            return gained
         for ix in range(series.shape[3]):  # one volume in double precision at a time
-            gained[..., ix] = series[..., ix] * field
+            gained[..., ix] = (series[..., ix] * field).astype(np.float32)
     return gained
 
 

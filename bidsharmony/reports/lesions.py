@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bidsharmony.reports.page import count, number, part
 
 CHANNELS = {'b0': 'b = 0', 'trace': 'trace-weighted', 'adc': 'ADC'}
 RULES = {'trace_bright': 'bright on the trace', 'adc_dark': 'dark on the ADC'}
+PICTURES = {
+    'lesion': 'trace-weighted slices with most lesion, before harmonization above, after below, '
+    'the lesion bright in its outline',
+    'lesionadc': 'ADC of the same slices, before harmonization above, after below, the lesion in '
+    'its outline',
+}
 LISTED = 10
 """Patches of the page; the others are in qc.json."""
 
 
-def lesions_view(lesions: Mapping[str, Any], picture: str | None) -> dict[str, Any] | None:
+def lesions_view(
+    lesions: Mapping[str, Any], picture: Callable[[str], str | None]
+) -> dict[str, Any] | None:
     """Turn the block ``lesions`` of a qc.json into what the template shows; None without one.
 
     Parameters
     ----------
     lesions : mapping
         empty where no mask applies to the run
-    picture : str or None
-        as a data URI
+    picture : callable
+        gives a figure of the run by its name as a data URI, None where there is none
 
     Examples
     --------
-    >>> lesions_view({}, None) is None
+    >>> lesions_view({}, lambda name: None) is None
     True
-    >>> view = lesions_view({'masks': ['bids:raw:a'], 'n_patches': 1, 'volume_ml': 0.22}, None)
+    >>> lesions = {'masks': ['bids:raw:a'], 'n_patches': 1, 'volume_ml': 0.22}
+    >>> view = lesions_view(lesions, lambda name: None)
     >>> view['headline']
     '0.22 ml in 1 patch, marked by 1 mask: bids:raw:a.'
     """
@@ -45,7 +54,9 @@ def lesions_view(lesions: Mapping[str, Any], picture: str | None) -> dict[str, A
     listed = lesions.get('patches') or ()
     if len(listed) > 1:
         tables.append(_by_patch(listed[:LISTED]))
-    return {'headline': headline, 'picture': picture, 'tables': tables}
+    found = [{'uri': picture(name), 'alt': alt} for name, alt in PICTURES.items()]
+    pictures = [shown for shown in found if shown['uri']]
+    return {'headline': headline, 'pictures': pictures, 'tables': tables}
 
 
 def _contrast(lesions: Mapping[str, Any]) -> dict[str, Any]:

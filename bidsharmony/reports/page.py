@@ -29,14 +29,15 @@ class _PackageTemplates(BaseLoader):
     """Read templates from the package's data, wherever it is installed."""
 
     def get_source(self, environment: Environment, template: str):
-        if not re.fullmatch(r'[a-z_]+\.(html|css)', template):
+        if not re.fullmatch(r'[a-z_]+\.(html|css|md)', template):
             raise TemplateNotFound(template)
         return _template_text(template), template, lambda: True
 
 
 @lru_cache
 def _template_text(name: str) -> str:
-    return files('bidsharmony.data').joinpath('templates', name).read_text(encoding='utf-8')
+    folder = 'boilerplate' if name.endswith('.md') else 'templates'
+    return files('bidsharmony.data').joinpath(folder, name).read_text(encoding='utf-8')
 
 
 @lru_cache

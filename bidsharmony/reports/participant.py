@@ -3,61 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bidsharmony.reports.facts import measured_facts, missing_facts, shells_text, used_facts
 from bidsharmony.reports.guarantee import denoising_text, guarantee_view, no_series_view
 from bidsharmony.reports.lesions import lesions_view
+from bidsharmony.reports.methods import TRACE_METHODS, methods_view, trace_method
 from bidsharmony.reports.page import LABEL, count, embed, number, part, render, write_atomic
+from bidsharmony.reports.panels import picture_sections
+from bidsharmony.reports.summary import headline, summary_rows
 
-CHANNEL_CAPTIONS = {
+CHANNELS = {
     'b0': (
-        'b = 0',
+        'the b = 0 image as scanned: fluid bright, shading and noise of the scanner in it',
+        'the canonical b = 0 image: fluid bright, white matter even',
         'b = 0 at the window printed in its title bar, the same before and after. Before: in '
         'units of the mean tissue signal. After: in the canonical unit (white matter = 1).',
     ),
     'trace': (
-        'trace-weighted',
+        'the trace-weighted image as scanned: fluid dark, restricted diffusion bright',
+        'the canonical trace-weighted image: fluid dark, restricted diffusion bright',
         'Trace-weighted, b = 1000 s/mm², same slices and one window. What is bright before '
         'must be bright after: nothing may appear, nothing may vanish.',
     ),
-}
-MAP_CAPTIONS = {
-    'bias': (
-        'map of the receive field',
-        'Receive (bias) field that every volume was divided by; 1 is no change.',
-    ),
-    'gain': (
-        'map of the gain',
-        'Gain that multiplied every volume, in canonical unit per mean tissue signal. Smooth '
-        'and free of noise; anatomy shows where tissue contrast was moved.',
-    ),
-    'blend': (
-        'places where the scan overrules the network',
-        'Degraded as the scanner does it, canonical images must give the scan back. Where they '
-        'leave it by more than 3 sigma (orange), the scan times the gain takes their place: look '
-        'there for distortion, artefacts and what the network has not learned.',
+    'adc': (
+        'the ADC as scanned: fluid bright, restricted diffusion dark',
+        'the ADC of the canonical images: fluid bright, restricted diffusion dark',
+        'Apparent diffusion coefficient, 0 to 2.5 \u00b5m²/ms (10⁻³ mm²/s) on every page. '
+        'Restricted diffusion is dark here and bright on the trace.',
     ),
 }
-CHART_CAPTIONS = {
-    'psd': (
-        'power spectra before and after harmonization',
-        'Power spectra (radial, in the brain, unit area). Higher on the right: finer detail or '
-        'more noise. The dotted line is where the canonical resolution halves the amplitude.',
-    ),
-    'glcm': (
-        'texture features before and after harmonization',
-        'Grey-level co-occurrence features (32 levels, four angles) over pixel distance.',
-    ),
-}
-
-_TRACE_METHODS = {
-    'tensor': 'a tensor fit',
-    'geometric': 'the geometric mean of the directions',
-    'scanner': "the scanner's own trace image",
-}
+"""What before shows, what after shows, and the caption of both."""
+CHARTS = ('gradients', 'psd', 'glcm')
+"""Pictures on white, which the dark page inverts."""
 
 
 def write_participant_page(
@@ -103,7 +83,7 @@ def write_participant_page(
     if not LABEL.fullmatch(subject):
         message = f'{subject!r} is no BIDS label: letters and digits only'
         raise ValueError(message)
-    documents = [_read(path) for path in sorted(qc_files)]
+    documents = [read_qc(path) for path in sorted(qc_files)]
     figures_dir = out_dir / f'sub-{subject}' / 'figures'
     page = render(
         'participant.html',
@@ -115,7 +95,7 @@ def write_participant_page(
             *((str(name), 'refused', str(reason)) for name, reason in refused),
             *((str(name), 'skipped', str(reason)) for name, reason in skipped),
         ],
-        methods=methods_view(documents),
+        methods=methods_view(documents, version),
     )
     return write_atomic(out_dir / f'sub-{subject}.html', page)
 
@@ -128,35 +108,48 @@ def run_view(document: Mapping[str, Any], figures_dir: Path) -> dict[str, Any]:
         # a name from a file must not lead out of the folder
         return embed(figures_dir / f'{Path(name).name}_desc-{desc}_dwi.png')
 
-    def panels(captions: Mapping[str, tuple[str, str]]) -> list[dict[str, str]]:
-        found = ((picture(desc), alt, caption) for desc, (alt, caption) in captions.items())
-        return [{'uri': uri, 'alt': alt, 'caption': caption} for uri, alt, caption in found if uri]
-
     channels = [
-        {'name': title, 'caption': caption, 'before': before, 'after': after}
-        for channel, (title, caption) in CHANNEL_CAPTIONS.items()
+        {
+            'seen_before': seen_before,
+            'seen_after': seen_after,
+            'caption': caption,
+            'before': before,
+            'after': after,
+        }
+        for channel, (seen_before, seen_after, caption) in CHANNELS.items()
         if (before := picture(f'{channel}before')) and (after := picture(f'{channel}after'))
     ]
     sidecar = part(document, 'sidecar')
-    maps = dict(MAP_CAPTIONS)
-    if not part(document, 'bias').get('applied'):
-        del maps['bias']
+    guarantee = (
+        no_series_view(str(document['no_series']))
+        if document.get('no_series')
+        else guarantee_view(*(part(document, key) for key in ('guarantee', 'series', 'denoising')))
+    )
+    sections = [
+        {**section, 'pictures': _pictures(section['panels'], picture)}
+        for section in picture_sections(document)
+    ]
+    sections = [section for section in sections if section['pictures'] or section['note']]
+    lesions = lesions_view(part(document, 'lesions'), picture)
+    warnings = [str(text) for text in document.get('warnings') or ()]
     return {
         'name': name,
+        'headline': headline(document, guarantee),
+        'summary': summary_rows(document, guarantee),
+        'parts': [
+            'views',
+            'guarantee',
+            *(['lesions'] if lesions else []),
+            *(['warnings'] if warnings else []),
+            *(section['part'] for section in sections),
+        ],
         'scanner': str(part(document, 'scanner').get('label') or 'unknown scanner'),
         'tags': tags(document),
         'channels': channels,
-        'maps': panels(maps),
-        'charts': panels(CHART_CAPTIONS),
-        'guarantee': (
-            no_series_view(str(document['no_series']))
-            if document.get('no_series')
-            else guarantee_view(
-                *(part(document, name) for name in ('guarantee', 'series', 'denoising'))
-            )
-        ),
-        'lesions': lesions_view(part(document, 'lesions'), picture('lesion')),
-        'warnings': [str(text) for text in document.get('warnings') or ()],
+        'sections': sections,
+        'guarantee': guarantee,
+        'lesions': lesions,
+        'warnings': warnings,
         'notes': [str(text) for text in document.get('notes') or ()],
         'measures': measures(document),
         'used': [
@@ -165,6 +158,18 @@ def run_view(document: Mapping[str, Any], figures_dir: Path) -> dict[str, Any]:
         ],
         'missing': missing_facts(sidecar.get('missing') or ()),
     }
+
+
+def _pictures(
+    panels: Mapping[str, tuple[str, str]], picture: Callable[[str], str | None]
+) -> list[dict[str, Any]]:
+    """Pick the panels whose picture is there."""
+    found = ((desc, picture(desc), alt, caption) for desc, (alt, caption) in panels.items())
+    return [
+        {'uri': uri, 'alt': alt, 'caption': caption, 'is_chart': desc in CHARTS}
+        for desc, uri, alt, caption in found
+        if uri
+    ]
 
 
 def tags(document: Mapping[str, Any]) -> list[str]:
@@ -275,7 +280,7 @@ def trace_text(summary: Mapping[str, Any]) -> str:
     >>> trace_text({'trace_method': 'tensor', 'n_directions': 30, 'b_acquired': 1000.0})
     'a tensor fit, 30 directions at b = 1000'
     """
-    method = _TRACE_METHODS.get(_trace_method(summary), 'n/a')
+    method = TRACE_METHODS.get(trace_method(summary), 'n/a')
     if not summary.get('n_directions'):
         b = number(summary.get('b_acquired'), digits=4)
         return method if summary.get('n_directions') is None else f'{method} at b = {b}'
@@ -283,33 +288,14 @@ def trace_text(summary: Mapping[str, Any]) -> str:
     return f'{method}, {directions} at b = {number(summary.get("b_acquired"), digits=4)}'
 
 
-def _trace_method(summary: Mapping[str, Any]) -> Any:
-    """Tell a trace image that the scanner made from one that was made of directions."""
-    return 'scanner' if summary.get('n_directions') == 0 else summary.get('trace_method')
+def read_qc(qc_file: Path) -> dict[str, Any]:
+    """Read one ``qc.json``.
 
-
-def methods_view(documents: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Collect what the methods paragraph states about all runs at once."""
-    corrected = {bool(part(document, 'bias').get('applied')) for document in documents}
-    ways = {_trace_method(part(document, 'summary')) for document in documents}
-    networks = [part(document, 'network') for document in documents]
-    resolutions = {network.get('canonical_fwhm_mm') for network in networks} - {None}
-    profiles = {network.get('canonical_profile_mm') for network in networks} - {None}
-    weights = {str(network.get('weights_sha256', ''))[:12] for network in networks} - {''}
-    denoised = [part(document, 'denoising').get('mppca') is True for document in documents]
-    return {
-        'mppca': 'all' if denoised and all(denoised) else 'some' if any(denoised) else 'none',
-        'rician': any(part(document, 'denoising').get('rician') is True for document in documents),
-        'bias': 'all' if corrected == {True} else 'some' if True in corrected else 'none',
-        'trace': ' or '.join(name for way, name in _TRACE_METHODS.items() if way in ways),
-        'series': any(not document.get('no_series') for document in documents),
-        'fwhm': number(resolutions.pop(), unit='mm') if len(resolutions) == 1 else '',
-        'profile': number(profiles.pop(), unit='mm') if len(profiles) == 1 else '',
-        'weights': ', '.join(sorted(weights)),
-    }
-
-
-def _read(qc_file: Path) -> dict[str, Any]:
+    Raises
+    ------
+    ValueError
+        if it is not a JSON object
+    """
     try:
         document = json.loads(qc_file.read_text(encoding='utf-8'))
     except ValueError as error:

@@ -16,7 +16,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from bidsharmony.bids import COMPAT
 from bidsharmony.bids.names import output_stem, public
 from bidsharmony.settings import Settings
+from bidsharmony.supervise.cluster import cancel_jobs
 from bidsharmony.supervise.finish import finish
 from bidsharmony.supervise.marker import (
     file_sha256,
@@ -32,6 +33,7 @@ from bidsharmony.supervise.marker import (
     marker_path,
     read_marker,
 )
+from bidsharmony.supervise.needs import NoRoomError, check_disk, needs_of
 from bidsharmony.supervise.places import linked_folder, open_own
 from bidsharmony.supervise.records import Job, Outcome
 from bidsharmony.workflows.method import Method
@@ -52,6 +54,9 @@ _MACHINE = (
      errno.ENOMEM),
     (re.compile(r'Permission denied'), errno.EACCES),
 )  # fmt: skip
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class LockedError(OSError):
@@ -114,6 +119,10 @@ def work(job: Job) -> list[Outcome]:
         inputs = shared_inputs(checked)
         options = result_options(job)
         output_dir = job.settings.output_dir
+        unfinished, work_dir = job.hidden / 'staging' / job.participant, work_folder(job)
+        if any(work_dir.glob('*/batch')):
+            # jobs of a run that was killed would write into what is made now
+            cancel_jobs(work_dir)
         if is_unchanged(
             read_marker(marker_path(output_dir, job.participant)),
             output_dir,
@@ -123,12 +132,16 @@ def work(job: Job) -> list[Outcome]:
             refused=refused,
             skipped=job.skipped,
         ):
+            # of a process that was killed between its marker and its end
+            for left in (unfinished, work_dir):
+                shutil.rmtree(left, ignore_errors=True)
             for run in checked:
                 name = run.run.relative
                 outcomes[name] = Outcome(name, 'done', UNCHANGED)
             return [outcomes[run.relative] for run in job.runs]
-        staging = _fresh_folder(job.hidden / 'staging' / job.participant)
-        work_dir = work_folder(job)
+        if checked:
+            check_disk(needs_of([run.run for run in checked], job.settings), job.settings)
+        staging = _fresh_folder(unfinished)
         if job.settings.work_dir is not None:
             # its name can be guessed, and a shared place such as /scratch lets anyone make it
             _private_folder(work_dir.parent)
@@ -222,7 +235,6 @@ def _harmonize(
     config.update_config({
         'execution': {
             'hash_method': 'content',
-            'crashdump_dir': str(job.log_file.parent),
             'crashfile_format': 'txt',
             'stop_on_first_crash': 'false',
             'remove_unnecessary_outputs': 'false',
@@ -231,15 +243,18 @@ def _harmonize(
         },
         'logging': {'log_to_file': 'false'},
     })  # fmt: skip
-    failed = harmonize_runs(
-        checked,
-        subject=job.subject,
-        refused=refused,
-        staging_dir=staging,
-        work_dir=work_dir,
-        method=method_of(job.settings),
-        threads=job.settings.omp_nthreads,
-    )
+    with _on_cluster(job, work_dir) as plugin:
+        failed = harmonize_runs(
+            checked,
+            subject=job.subject,
+            refused=refused,
+            staging_dir=staging,
+            work_dir=work_dir,
+            method=method_of(job.settings),
+            threads=job.settings.omp_nthreads,
+            crash_dir=job.log_file.parent,
+            plugin=plugin,
+        )
     outcomes = {}
     for item in checked:
         name, stem = item.run.relative, output_stem(item.run.image)
@@ -254,6 +269,23 @@ def _harmonize(
     return outcomes
 
 
+@contextlib.contextmanager
+def _on_cluster(job: Job, work_dir: Path) -> Iterator[Callable | None]:
+    """Give what runs graphs on a cluster, if that was asked for; leave no job behind."""
+    if job.settings.use_plugin is None:
+        yield None
+        return
+    from bidsharmony.supervise.plugin import runner
+    from bidsharmony.supervise.pool import child_environment
+
+    _, plugin_args = job.settings.use_plugin
+    try:
+        yield runner(plugin_args, child_environment(job.settings.output_dir))
+    except BaseException:
+        cancel_jobs(work_dir)
+        raise
+
+
 def _judge(job: Job, text: str, error: Exception | None) -> tuple[int, str]:
     """Tell the machine's faults from the run's, and write the reason in one line."""
     if isinstance(error, LockedError):
@@ -263,6 +295,8 @@ def _judge(job: Job, text: str, error: Exception | None) -> tuple[int, str]:
     if isinstance(error, OSError) and error.errno:
         code = error.errno
         text = f'{error.filename or job.settings.output_dir.name}: {error.strerror}'
+    if code in _FULL and not isinstance(error, NoRoomError):
+        text = _full(job)
     # tables and pages are passed on: they name no folder of this machine
     text = _without_places(text, job.settings)
     text = re.sub(r'^(?:[\w.]+\.)?(?:\w*Error|\w*Exception): ', '', ' '.join(text.split()))
@@ -286,6 +320,13 @@ def _without_places(text: str, settings: Settings) -> str:
             text = text.replace(f'{folder}/', '')
     text = text.replace(str(home), '~') if len(home.parts) > 1 else text
     return re.sub(r'(?<![\w.])/(?:[^\s\'":]+/)+', '', text)
+
+
+def _full(job: Job) -> str:
+    """Say which disk is full, and how much is left of it: most writes fail without a name."""
+    places = [job.settings.output_dir, job.settings.work_dir or job.settings.output_dir]
+    free, place = min((shutil.disk_usage(place).free, place) for place in places if place.is_dir())
+    return f'{place.name}: no space left, {free} bytes are free. Make room and re-run'
 
 
 @contextlib.contextmanager

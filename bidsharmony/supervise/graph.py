@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from nipype.pipeline.engine import Workflow
+from nipype.pipeline.plugins import LinearPlugin
+from nipype.pipeline.plugins.base import PluginBase
 
 from bidsharmony.bids import BIDSError
 from bidsharmony.bids.names import output_stem, parse_name
 from bidsharmony.interfaces.inputs import CheckedRun
+from bidsharmony.supervise.cluster import ClusterError
 from bidsharmony.supervise.marker import stem_of
 from bidsharmony.workflows.groups import Sharing, differ_within, find_sharing
 from bidsharmony.workflows.method import Method
@@ -25,6 +28,10 @@ from bidsharmony.workflows.participant import PREDICTED, init_participant_wf, wo
 LOGGER = logging.getLogger('bidsharmony')
 
 Predicted = defaultdict[str, dict[str, Path]]
+Runner = Callable[[Callable[[Any, str], None]], PluginBase]
+
+_WORDLESS = ' crashed'
+"""End of what is said of a node that left no result, nor a word in it."""
 
 
 def harmonize_runs(
@@ -36,6 +43,8 @@ def harmonize_runs(
     work_dir: Path,
     method: Method,
     threads: int,
+    crash_dir: Path,
+    plugin: Runner | None = None,
 ) -> dict[str, str]:
     """Harmonize runs, those of a group with one gain; what fails leaves its partners in peace.
 
@@ -54,6 +63,10 @@ def harmonize_runs(
     method : Method
     threads : int
         of torch
+    crash_dir : Path
+        for nipype's account of a node that fails
+    plugin : callable or None
+        makes of a status callback what runs a graph; None runs it in this process
 
     Returns
     -------
@@ -63,6 +76,7 @@ def harmonize_runs(
     build = partial(
         init_participant_wf,
         subject=subject,
+        crash_dir=crash_dir,
         staging_dir=staging_dir,
         work_dir=work_dir,
         method=method,
@@ -72,7 +86,7 @@ def harmonize_runs(
     predicted: Predicted = defaultdict(dict)
     failed: dict[str, str] = {}
     if grouped := [run for run in checked if _stem(run) in wanted]:
-        failed |= _run(build(runs=grouped, predict_only=True), grouped, predicted)
+        failed |= _run(build(runs=grouped, predict_only=True), grouped, predicted, plugin)
     made: dict[str, Sharing | None] = {}
     while True:
         left = [run for run in checked if _stem(run) not in failed]
@@ -95,7 +109,7 @@ def harmonize_runs(
                 _stem(run): _missed(run, wanted.get(_stem(run)), failed, refused) for run in todo
             },
         )
-        crashes = _run(workflow, todo, predicted)
+        crashes = _run(workflow, todo, predicted, plugin)
         for run in todo:
             stem = _stem(run)
             made[stem] = sharing.get(stem)
@@ -142,19 +156,32 @@ def _absent(checked: CheckedRun, staging_dir: Path) -> str:
     return f'{absent[0]} was not written' if absent else ''
 
 
-def _run(workflow: Workflow, runs: Sequence[CheckedRun], predicted: Predicted) -> dict[str, str]:
+def _run(
+    workflow: Workflow, runs: Sequence[CheckedRun], predicted: Predicted, plugin: Runner | None
+) -> dict[str, str]:
     """Run a graph; give the crash of each run that had one, and note what was predicted."""
     crashes: dict[str, str] = {}
     try:
-        workflow.run(
-            plugin='Linear', plugin_args={'status_callback': _reporter(crashes, predicted)}
-        )
-    except Exception:
+        workflow.run(plugin=(plugin or _linear)(_reporter(crashes, predicted)))
+    except ClusterError:
+        # not one run's: what is left of the graph was not run at all
+        raise
+    except Exception as error:
         # nipype raises the first crash again at the end; which run it belongs to is known.
         if not crashes:
             raise
+        first = error.__cause__ or error
+        if isinstance(first, OSError):
+            # what is wrong with the disk is told once, where no result could be written
+            for name in [name for name, text in crashes.items() if text.endswith(_WORDLESS)]:
+                crashes[name] = f'{type(first).__name__}: {first}'
     names = {_stem(run): workflow_name(run.run.stem) for run in runs}
     return {stem: crashes[name] for stem, name in names.items() if name in crashes}
+
+
+def _linear(status_callback: Callable[[Any, str], None]) -> PluginBase:
+    """Run one node after the other, in this process."""
+    return LinearPlugin(plugin_args={'status_callback': status_callback})
 
 
 def _reporter(crashes: dict[str, str], predicted: Predicted) -> Callable[[Any, str], None]:
@@ -181,7 +208,8 @@ def _last_line(node: Any) -> str:
     """Give the error that ended a node, without its traceback."""
     try:
         text = node.result.runtime.traceback
-    except Exception:  # the result file itself may be what could not be written
-        text = ''
+    except Exception:
+        # the result file itself may be what could not be written, or a job was killed before it
+        text = getattr(node, '_traceback', None) or ''
     lines = [line.strip() for line in str(text).splitlines() if line.strip()]
-    return lines[-1] if lines else f'{node.name} crashed'
+    return lines[-1] if lines else f'{node.name}{_WORDLESS}'

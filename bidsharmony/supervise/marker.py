@@ -55,12 +55,18 @@ def read_marker(path: Path) -> dict[str, Any] | None:
 def write_marker(path: Path, marker: Mapping[str, Any]) -> None:
     """Write a marker so that a reader sees the old one or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # who writes holds the participant's lock: any draft there was left by a process that died
+    for left in path.parent.glob(f'.{path.name}.*'):
+        left.unlink(missing_ok=True)
     draft = path.with_name(f'.{path.name}.{uuid.uuid4().hex}')
-    with draft.open('w', encoding='utf-8') as file:
-        json.dump(marker, file, indent=1, sort_keys=True, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        with draft.open('w', encoding='utf-8') as file:
+            json.dump(marker, file, indent=1, sort_keys=True, ensure_ascii=False)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
     fsync_folder(path.parent)
 
 

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -19,7 +19,9 @@ from bidsharmony import __version__
 from bidsharmony.bids import Collection, Covered
 from bidsharmony.settings import Settings
 from bidsharmony.supervise import child
+from bidsharmony.supervise.cluster import cancel_jobs
 from bidsharmony.supervise.marker import marker_path
+from bidsharmony.supervise.needs import Machine, Needs, needs_of
 from bidsharmony.supervise.records import HIDDEN, Job, Outcome
 
 LOGGER = logging.getLogger('bidsharmony')
@@ -57,6 +59,8 @@ class _Running(NamedTuple):
     process: BaseProcess
     connection: Connection
     lifeline: Connection
+    needs: Needs
+    began: float
 
 
 def run_participants(settings: Settings, collection: Collection) -> list[Outcome]:
@@ -83,6 +87,7 @@ def run_participants(settings: Settings, collection: Collection) -> list[Outcome
     environment = child_environment(settings.output_dir)
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(list(PRELOAD))
+    machine = Machine(settings)
     outcomes: list[Outcome] = []
     running: list[_Running] = []
     with _signals(), _environment(environment):
@@ -90,11 +95,21 @@ def run_participants(settings: Settings, collection: Collection) -> list[Outcome
         try:
             while waiting or running:
                 while waiting and len(running) < settings.nprocs:
-                    running.append(_start(context, waiting.pop(0), environment))
+                    needs = needs_of(waiting[0].runs, settings)
+                    if not machine.has_room(needs, [item.needs for item in running]):
+                        break
+                    running.append(_start(context, waiting.pop(0), environment, needs))
                 wait([item.connection for item in running], timeout=LOOK_AGAIN)
-                for item in [item for item in running if _has_ended(item)]:
-                    running.remove(item)
-                    outcomes += _collect(item)
+                for item in list(running):
+                    if _has_ended(item):
+                        running.remove(item)
+                        outcomes += _report(_collect(item))
+                    elif _is_late(item):
+                        running.remove(item)
+                        outcomes += _report(_give_up(item))
+        except Interrupted:
+            _end_server()
+            raise
         finally:
             _end(running)
     return sorted(outcomes, key=lambda outcome: outcome.run)
@@ -145,7 +160,9 @@ def child_environment(output_dir: Path) -> dict[str, str]:
     }
 
 
-def _start(context: multiprocessing.context.BaseContext, job: Job, environment: dict) -> _Running:
+def _start(
+    context: multiprocessing.context.BaseContext, job: Job, environment: dict, needs: Needs
+) -> _Running:
     """Start one participant."""
     ours, theirs = context.Pipe(duplex=False)
     its_end, lifeline = context.Pipe(duplex=False)
@@ -157,7 +174,7 @@ def _start(context: multiprocessing.context.BaseContext, job: Job, environment: 
     theirs.close()
     its_end.close()
     LOGGER.info('%s: started, %d run(s)', job.participant, len(job.runs))
-    return _Running(job, process, ours, lifeline)
+    return _Running(job, process, ours, lifeline, needs, time.monotonic())
 
 
 def _has_ended(item: _Running) -> bool:
@@ -171,10 +188,34 @@ def _collect(item: _Running) -> list[Outcome]:
         outcomes = item.connection.recv()
     except (EOFError, OSError):
         item.process.join()
+        _cancel([item.job])
         outcomes = item.job.all_failed(_cause_of_death(item.process.exitcode, item.job))
     item.process.join(timeout=GRACE)
     item.connection.close()
     item.lifeline.close()
+    return outcomes
+
+
+def _is_late(item: _Running) -> bool:
+    """See whether a participant has taken longer than it may."""
+    limit = item.job.settings.participant_timeout
+    return limit is not None and time.monotonic() - item.began > 60 * limit
+
+
+def _give_up(item: _Running) -> list[Outcome]:
+    """End a participant that takes too long."""
+    _end([item])
+    item.connection.close()
+    item.lifeline.close()
+    log = item.job.log_file.relative_to(item.job.settings.output_dir).as_posix()
+    return item.job.all_failed(
+        f'not done after {item.job.settings.participant_timeout:g} min, ended. Raise '
+        f'--participant-timeout, or see {log}.'
+    )
+
+
+def _report(outcomes: list[Outcome]) -> list[Outcome]:
+    """Say what became of each run."""
     for outcome in outcomes:
         if outcome.status == 'done':
             LOGGER.info('%s: done%s', outcome.run, outcome.reason and f', {outcome.reason}')
@@ -188,7 +229,7 @@ def _collect(item: _Running) -> list[Outcome]:
 def _cause_of_death(exitcode: int | None, job: Job) -> str:
     """Say in plain words why a process ended without an answer."""
     if exitcode == -signal.SIGKILL:
-        return 'killed, probably out of memory. Lower --nprocs or give the job more memory.'
+        return 'killed, probably out of memory: raise --mem-mb or lower --nprocs.'
     log = job.log_file.relative_to(job.settings.output_dir).as_posix()
     if exitcode is not None and exitcode < 0:
         return f'ended by {signal.Signals(-exitcode).name}. See {log}.'
@@ -203,6 +244,21 @@ def _end(running: list[_Running]) -> None:
         deadline = time.monotonic() + GRACE
         for item in running:
             item.process.join(timeout=max(0.0, deadline - time.monotonic()))
+    _cancel([item.job for item in running])
+
+
+def _cancel(jobs: Sequence[Job]) -> None:
+    """Take out of a cluster's queue what processes that are no more have put there."""
+    if folders := [child.work_folder(job) for job in jobs if job.settings.use_plugin is not None]:
+        cancel_jobs(*folders)
+
+
+def _end_server() -> None:
+    """End the server of children: while it imports, it does not see that nobody needs it."""
+    pid = getattr(forkserver._forkserver, '_forkserver_pid', None)
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _signal_group(process: BaseProcess, number: signal.Signals) -> None:

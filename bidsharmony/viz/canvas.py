@@ -28,7 +28,8 @@ MARGIN = 8  # slice pixels kept around the brain
 HEADER = 40  # screen pixels of the title strip
 FONT_SIZE = 16  # points: 22 screen pixels, legible when a phone halves the picture
 CHANNELS = ('b0', 'trace')
-CHANNEL_TITLES = {'b0': 'b = 0', 'trace': 'trace, b = 1000'}
+CHANNEL_TITLES = {'b0': 'b = 0', 'trace': 'trace, b = 1000', 'adc': 'ADC, \u00b5m\u00b2/ms'}
+ADC_WINDOW = 2.5  # um2/ms: tissue in its lower half, as on a reading room's screen
 
 
 class Box(NamedTuple):
@@ -141,12 +142,16 @@ def tile(slices: np.ndarray, n_columns: int, fill: float = 0.0) -> np.ndarray:
 def window_of(channel: str, before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> float:
     """Upper end of the window of a channel: fluid may saturate at b=0, a lesion on trace may not.
 
+    An ADC has a unit, and so one window for every run.
+
     Examples
     --------
     >>> one = np.ones((1, 2, 2))
-    >>> window_of('b0', one, one, one > 0)
-    1.0
+    >>> window_of('b0', one, one, one > 0), window_of('adc', one, one, one > 0)
+    (1.0, 2.5)
     """
+    if channel == 'adc':
+        return ADC_WINDOW
     if channel == 'b0':
         return shared_window(before, after, mask=mask, percentile=98)
     return 1.15 * shared_window(before, after, mask=mask, percentile=99.5)
@@ -218,5 +223,5 @@ def mark_sides(axes: Axes, shape: tuple[int, ...]) -> None:
     """Mark the subject's right and left on the first slice."""
     height, width = shape
     for x, letter, align in ((2, 'R', 'left'), (width - 3, 'L', 'right')):
-        axes.text(x, height / 2, letter, color='#ffe082', fontsize=FONT_SIZE * 0.7, ha=align,
+        axes.text(x, height / 2, letter, color='#bbbbbb', fontsize=FONT_SIZE * 0.7, ha=align,
                   va='center')  # fmt: skip

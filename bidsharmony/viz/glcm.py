@@ -9,12 +9,27 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
-from bidsharmony.viz.figure import AFTER, BEFORE, PANEL_WIDTH, figure_text, new_figure, styled
-from bidsharmony.viz.psd import CHANNEL_TITLES, scanner_line
+from bidsharmony.viz.canvas import CHANNEL_TITLES
+from bidsharmony.viz.figure import (
+    AFTER,
+    BAND,
+    BAND_EDGE,
+    BEFORE,
+    PANEL_WIDTH,
+    figure_text,
+    new_figure,
+    styled,
+)
+from bidsharmony.viz.psd import scanner_line
 
 FEATURE_KEY = re.compile(r'([A-Za-z]+)_d(\d+)')
 CHANNEL_MARKS = {'b0': ('o', '-'), 'trace': ('s', ':')}
+BAND_LOOKS = {
+    'b0': {'facecolor': BAND, 'edgecolor': 'none', 'lw': 0},
+    'trace': {'facecolor': 'none', 'edgecolor': BAND_EDGE, 'lw': 0, 'hatch': '////'},
+}
 
 
 def by_distance(features: Mapping[str, float]) -> dict[str, dict[int, float]]:
@@ -35,13 +50,17 @@ def by_distance(features: Mapping[str, float]) -> dict[str, dict[int, float]]:
 
 @styled
 def glcm_panel(
-    before: Mapping[str, Mapping[str, float]], after: Mapping[str, Mapping[str, float]]
+    before: Mapping[str, Mapping[str, float]],
+    after: Mapping[str, Mapping[str, float]],
+    band: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None,
 ) -> Figure:
     """Draw each texture feature of one run over pixel distance, before and after.
 
     Parameters
     ----------
     before, after : channel ('b0', 'trace') to features (``contrast_d1`` ...)
+    band : channel to features to ``low`` and ``high``, optional
+        the range of canonical images
 
     Examples
     --------
@@ -53,6 +72,16 @@ def glcm_panel(
     figure, panels, key = _small_multiples(len(names), 6.6)
     for axes, name in zip(panels, names, strict=True):
         distances: set[int] = set()
+        for channel, look in BAND_LOOKS.items():
+            ends = [
+                by_distance(
+                    {key: value[end] for key, value in (band or {}).get(channel, {}).items()}
+                )
+                for end in ('low', 'high')
+            ]
+            if name in ends[0]:
+                low, high = (list(end[name].values()) for end in ends)
+                axes.fill_between(list(ends[0][name]), low, high, **look)
         for when, color in ((before, BEFORE), (after, AFTER)):
             for channel, (marker, line) in CHANNEL_MARKS.items():
                 values = by_distance(when.get(channel, {})).get(name, {})
@@ -70,8 +99,11 @@ def glcm_panel(
     labels = [
         f'{when}, {channel}' for when in ('before', 'after') for channel in ('b = 0', 'trace')
     ]
-    key.legend(handles, labels, loc='upper left', bbox_to_anchor=(-0.1, 1.05))
-    key.text(0, 0.02, 'x: pixel distance', fontsize=9, color='#555555')
+    if band is not None:
+        handles += [Patch(**look) for look in BAND_LOOKS.values()]
+        labels += ['canonical, b = 0', 'canonical, trace']
+    key.legend(handles, labels, loc='upper left', bbox_to_anchor=(-0.12, 1.25), labelspacing=0.3)
+    key.text(1, -0.28, 'x: pixel distance', fontsize=9, color='#555555', ha='right')
     return figure
 
 

@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 
 from bidsharmony.viz.canvas import (
     CHANNEL_TITLES,
-    CHANNELS,
     FONT_SIZE,
     GAP,
     HEADER,
@@ -122,7 +121,7 @@ def before_after_channel(
     mask: np.ndarray,
     *,
     channel: str,
-    n_slices: int = 6,
+    n_slices: int = 9,
 ) -> tuple[Figure, Figure]:
     """Draw one channel before and after: same slices, same crop, same window.
 
@@ -130,7 +129,7 @@ def before_after_channel(
     ----------
     before, after : (n, H, W)
     mask : (n, H, W) bool
-    channel : 'b0' or 'trace'
+    channel : 'b0', 'trace' or 'adc'
     n_slices : int
 
     Returns
@@ -156,46 +155,15 @@ def before_after_channel(
 
 
 @styled
-def before_after(
-    before: np.ndarray, after: np.ndarray, mask: np.ndarray | None = None, *, n_slices: int = 5
-) -> Figure:
-    """Draw four rows, b=0 before and after, trace before and after, each pair at one window.
-
-    Parameters
-    ----------
-    before : (n, 2, H, W), units of the robust b=0 scale, channels b=0 and trace
-    after : (n, 2, H, W), canonical unit
-    mask : (n, H, W) bool, optional
-        default: wherever ``before`` has signal
-    n_slices : int
-
-    Raises
-    ------
-    ValueError
-        if there is no slice, or the shapes differ
-    """
-    if mask is None:
-        mask = np.asarray(before)[:, 0] > 0
-    rows = []
-    for position, channel in enumerate(CHANNELS):
-        old, new, inside = checked(before[:, position], after[:, position], mask)
-        ixs, box = pick_slices(inside, n_slices), brain_box(inside)
-        high = window_of(channel, old, new, inside)
-        rows += [box.crop(old[ixs]) / high, box.crop(new[ixs]) / high]
-    canvas = tile(np.concatenate(rows), len(rows[0]))
-    figure, axes = pixel_figure(canvas.shape, header=0, left=HEADER)
-    axes.imshow(canvas, cmap='gray', vmin=0, vmax=1, interpolation='nearest', aspect='auto')
-    names = ('b = 0 before', 'b = 0 after', 'trace before', 'trace after')
-    row_names(figure, names, canvas.shape[0])
-    mark_sides(axes, rows[0].shape[1:])
-    return figure
-
-
-@styled
 def lesion_pair(
-    before: np.ndarray, after: np.ndarray, lesion: np.ndarray, mask: np.ndarray
+    before: np.ndarray,
+    after: np.ndarray,
+    lesion: np.ndarray,
+    mask: np.ndarray,
+    *,
+    channel: str = 'trace',
 ) -> Figure:
-    """Draw the trace before and after in two rows at one window, lesions in a thin outline.
+    """Draw one channel before and after in two rows at one window, lesions in a thin outline.
 
     Parameters
     ----------
@@ -203,6 +171,7 @@ def lesion_pair(
     lesion : (n, H, W) float
         share of each pixel that is marked
     mask : (n, H, W) bool
+    channel : 'b0', 'trace' or 'adc'
 
     Raises
     ------
@@ -210,14 +179,14 @@ def lesion_pair(
         if there is no slice, or the shapes differ
     """
     before, after, mask = checked(before, after, mask)
-    box, high = brain_box(mask), window_of('trace', before, after, mask)
+    box, high = brain_box(mask), window_of(channel, before, after, mask)
     canvas = tile(np.concatenate([box.crop(before), box.crop(after)]), len(before))
     marked = tile(np.concatenate([box.crop(lesion)] * 2), len(before))
     figure, axes = pixel_figure(canvas.shape, left=HEADER)
     axes.imshow(canvas, cmap='gray', vmin=0, vmax=high, interpolation='nearest', aspect='auto')
     if (marked >= 0.5).any():
         axes.contour(marked, levels=[0.5], colors=OUTLINE, linewidths=0.9)
-    header_strip(figure, CHANNEL_TITLES['trace'], note=f'0 \u2013 {high:.2f}')
+    header_strip(figure, CHANNEL_TITLES[channel], note=f'0 \u2013 {high:.2f}')
     row_names(figure, ('before', 'after'), canvas.shape[0], header=HEADER)
     mark_sides(axes, box.crop(before).shape[1:])
     return figure
@@ -230,9 +199,10 @@ def field_map(
     *,
     title: str,
     center: float | None = None,
+    from_zero: bool = False,
     n_slices: int = 6,
 ) -> Figure:
-    """Draw a smooth positive map (bias field, gain) in colour, black outside the mask.
+    """Draw a positive map (bias field, gain, uncertainty) in colour, black outside the mask.
 
     Parameters
     ----------
@@ -242,6 +212,8 @@ def field_map(
     title : str
     center : float, optional
         value drawn white (1 for a bias field); default the median in the mask
+    from_zero : bool
+        whether colours begin at 0, for what has no middle, such as an uncertainty
     n_slices : int
 
     Raises
@@ -259,22 +231,24 @@ def field_map(
     low, high = (float(value) for value in np.percentile(inside, (2, 98)))
     # a flat field is drawn flat, not as amplified rounding
     reach = max(high - middle, middle - low, abs(middle) * 0.05, 1e-6)
+    ends = (0.0, max(high, 1e-6)) if from_zero else (middle - reach, middle + reach)
+    middle = ends[1] / 2 if from_zero else middle
     shown = np.where(mask, np.nan_to_num(slices, nan=middle), np.nan)
     cropped = box.crop(shown[ixs])
     canvas = tile(cropped, 3, fill=np.nan)
     figure, axes = pixel_figure(canvas.shape, footer=2 * HEADER)
-    norm: Normalize = TwoSlopeNorm(middle, middle - reach, middle + reach)
+    norm: Normalize = TwoSlopeNorm(middle, *ends)
     image = axes.imshow(
-        np.ma.masked_invalid(canvas), cmap='RdYlBu_r', norm=norm, interpolation='nearest',
-        aspect='auto',
+        np.ma.masked_invalid(canvas), cmap='inferno' if from_zero else 'RdYlBu_r', norm=norm,
+        interpolation='nearest', aspect='auto',
     )  # fmt: skip
     height = figure.get_size_inches()[1] * DPI
     bar = figure.add_axes((0.12, 46 / height, 0.76, 18 / height))
     figure.colorbar(
         image, cax=bar, orientation='horizontal',
-        ticks=[middle - reach, middle, middle + reach], format='{x:.3g}',
+        ticks=[ends[0], middle, ends[1]], format='{x:.3g}',
     )  # fmt: skip
-    bar.tick_params(colors='white', labelsize=FONT_SIZE * 0.85, length=5, color='white')
+    bar.tick_params(colors='white', labelsize=FONT_SIZE * 1.1, length=5, color='white')
     bar.grid(visible=False)
     header_strip(figure, title)
     mark_sides(axes, cropped.shape[1:])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
+from bidsharmony.viz.canonical import half_amplitude_frequency
+from bidsharmony.viz.canvas import CHANNEL_TITLES, CHANNELS
 from bidsharmony.viz.figure import (
     AFTER,
+    BAND,
     BEFORE,
     LINE_STYLES,
     PANEL_WIDTH,
@@ -21,21 +24,7 @@ from bidsharmony.viz.figure import (
     styled,
 )
 
-CHANNEL_TITLES = {'b0': 'b = 0', 'trace': 'trace, b = 1000'}
 DECADES = 7  # drawn below the largest value: further down is rounding
-
-
-def half_amplitude_frequency(fwhm: float) -> float:
-    """Frequency (1/mm) at which a Gaussian blur of this FWHM (mm) halves the amplitude.
-
-    The transfer function is exp(-(pi f FWHM)^2 / (4 ln 2)), hence f = 2 ln 2 / (pi FWHM).
-
-    Examples
-    --------
-    >>> round(half_amplitude_frequency(2.0), 3)
-    0.221
-    """
-    return 2 * math.log(2) / (math.pi * fwhm)
 
 
 @styled
@@ -44,6 +33,7 @@ def psd_panel(
     before: Mapping[str, Sequence[float]],
     after: Mapping[str, Sequence[float]],
     fwhm: float | None = None,
+    band: Mapping[str, Any] | None = None,
 ) -> Figure:
     """Draw the power spectra of one run, before and after, one row per channel.
 
@@ -53,6 +43,9 @@ def psd_panel(
     before, after : channel ('b0', 'trace') to (F,) unit-area power density, mm
     fwhm : float, mm, optional
         canonical in-plane resolution, marked by a line
+    band : mapping, optional
+        ``freqs_per_mm``, and ``psd`` of each channel with ``low`` and ``high``: the range of
+        canonical images
 
     Examples
     --------
@@ -61,12 +54,17 @@ def psd_panel(
     2
     """
     figure = new_figure(PANEL_WIDTH, 6.6)
-    channels = [channel for channel in CHANNEL_TITLES if channel in before]
+    channels = [channel for channel in CHANNELS if channel in before]
     panels = figure.subplots(max(len(channels), 1), 1, sharex=True, squeeze=False)[:, 0]
     for axes, channel in zip(panels, channels, strict=False):
+        if band is not None:
+            low, high = (_positive(band['psd'][channel][end]) for end in ('low', 'high'))
+            axes.fill_between(band['freqs_per_mm'], low, high, color=BAND, lw=0,
+                              label='canonical, simulated heads')  # fmt: skip
         axes.plot(freqs, _positive(before[channel]), color=BEFORE, label='before', ls='--')
         axes.plot(freqs, _positive(after[channel]), color=AFTER, label='after')
         axes.set_title(CHANNEL_TITLES[channel])
+        axes.set_xlim(0, max(freqs) * 1.02)
         _log_axis(axes, [before[channel], after[channel]])
         _mark_resolution(axes, freqs, fwhm)
         axes.legend(loc='lower left')

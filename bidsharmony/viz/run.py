@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from bidsharmony.viz.canonical import applies, canonical_range
 from bidsharmony.viz.canvas import CHANNELS
 from bidsharmony.viz.figure import save_png
 from bidsharmony.viz.glcm import glcm_panel
 from bidsharmony.viz.mosaic import (
-    before_after,
     before_after_channel,
     field_map,
     overruled,
@@ -37,6 +37,8 @@ def run_figures(
     gain: np.ndarray | None = None,
     bias: np.ndarray | None = None,
     blend: np.ndarray | None = None,
+    uncertainty: np.ndarray | None = None,
+    adc: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, bytes]:
     """Draw the pictures of one run.
 
@@ -46,10 +48,12 @@ def run_figures(
         ``before``, ``after`` (n, 2, H, W) and ``mask`` (n, H, W) of the audit slices
     qc : mapping
         content of the run's ``qc.json``; ``psd``, ``glcm`` and ``network`` are read
-    gain, bias, blend : (n, H, W), optional
+    gain, bias, blend, uncertainty : (n, H, W), optional
         the maps cut on the audit grid (``numerics.grids.axial_slices``); the gain in canonical
         unit per robust scale, that is, gain x robust scale. Without a place where the scan
         overrules the network there is no picture of it.
+    adc : two (n, H, W), optional
+        before and after, mm2/s
 
     Returns
     -------
@@ -60,11 +64,14 @@ def run_figures(
     before, after, mask = (np.asarray(audit[key]) for key in ('before', 'after', 'mask'))
     pictures: dict[str, bytes] = {}
     if len(before):
-        pictures['beforeafter'] = save_png(before_after(before, after, mask))
-        for position, channel in enumerate(CHANNELS):
-            pair = before_after_channel(
-                before[:, position], after[:, position], mask, channel=channel
-            )
+        sides = {
+            channel: (before[:, position], after[:, position])
+            for position, channel in enumerate(CHANNELS)
+        }
+        if adc is not None:
+            sides['adc'] = tuple(np.where(mask, 1e3 * slices, 0) for slices in adc)
+        for channel, (old, new) in sides.items():
+            pair = before_after_channel(old, new, mask, channel=channel)
             for when, figure in zip(('before', 'after'), pair, strict=True):
                 pictures[f'{channel}{when}'] = save_png(figure)
         if gain is not None:
@@ -72,16 +79,23 @@ def run_figures(
             pictures['gain'] = save_png(field_map(gain, mask, title=title))
         if bias is not None:
             pictures['bias'] = save_png(field_map(bias, mask, title='bias field', center=1.0))
+        if uncertainty is not None:
+            pictures['uncertainty'] = save_png(
+                field_map(
+                    uncertainty, mask, title='expected error, canonical unit', from_zero=True
+                )
+            )
         if blend is not None and (blend[mask] > 0).any():
             pictures['blend'] = save_png(overruled(after[:, 0], blend, mask))
     psd, glcm = qc.get('psd') or {}, qc.get('glcm') or {}
     fwhm = (qc.get('network') or {}).get('canonical_fwhm_mm')
+    known = canonical_range() if applies(fwhm) else None
     if psd.get('freqs_per_mm'):
-        pictures['psd'] = save_png(
-            psd_panel(psd['freqs_per_mm'], _side(psd, 'before'), _side(psd, 'after'), fwhm)
-        )
+        ends = (_side(psd, 'before'), _side(psd, 'after'))
+        pictures['psd'] = save_png(psd_panel(psd['freqs_per_mm'], *ends, fwhm, known))
     if glcm:
-        pictures['glcm'] = save_png(glcm_panel(_side(glcm, 'before'), _side(glcm, 'after')))
+        ends = (_side(glcm, 'before'), _side(glcm, 'after'))
+        pictures['glcm'] = save_png(glcm_panel(*ends, known and known['glcm']))
     return pictures
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from bidsharmony.interfaces.facts import is_preprocessed
 from bidsharmony.interfaces.inputs import CheckedRun
 from bidsharmony.interfaces.noise import CorrectRician, DenoiseSeries
 from bidsharmony.interfaces.summary import MeanB0
+from bidsharmony.network.facts import is_preprocessed
 from bidsharmony.numerics.denoise import why_not_mppca
 from bidsharmony.workflows.method import Method
 

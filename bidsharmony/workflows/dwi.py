@@ -9,13 +9,14 @@ from typing import Any
 from nipype.pipeline.engine import Node, Workflow
 
 from bidsharmony.bids.names import output_stem
-from bidsharmony.interfaces.facts import scanner_facts, zero_filling
 from bidsharmony.interfaces.inputs import CheckedRun
 from bidsharmony.interfaces.lesions import MeasureLesions
 from bidsharmony.interfaces.noise import MeasureB0s
 from bidsharmony.interfaces.qc import MeasureRun
+from bidsharmony.interfaces.shells import ShowSeries
 from bidsharmony.interfaces.sidecars import public_sidecar
 from bidsharmony.interfaces.summary import BrainMask, MeanB0, PairTrace, TraceWeighted
+from bidsharmony.network.facts import scanner_facts, zero_filling
 from bidsharmony.workflows.bias import init_bias_wf
 from bidsharmony.workflows.denoise import (
     denoising_steps,
@@ -212,6 +213,7 @@ def init_dwi_wf(
             ('outputnode.b0_file', 'b0_after'), ('outputnode.trace_file', 'trace_after'),
             ('outputnode.adc_file', 'adc_after'), ('outputnode.canonical_mask', 'mask_after'),
             ('outputnode.gain_file', 'gain_file'), ('outputnode.blend_file', 'blend_file'),
+            ('outputnode.uncertainty_file', 'uncertainty_file'),
             ('outputnode.facts', 'network_facts'),
             ('outputnode.field_file', 'field_file'),
         ]),
@@ -238,7 +240,7 @@ def init_dwi_wf(
                 (f'outputnode.{channel}_file', f'{channel}_after')
                 for channel in ('b0', 'trace', 'adc')
             ]),
-            (lesions, measure, [('lesions', 'lesions'), ('figure_file', 'lesion_figure')]),
+            (lesions, measure, [('lesions', 'lesions'), ('figure_files', 'lesion_figures')]),
         ])  # fmt: skip
 
     outputs_wf = init_outputs_wf(
@@ -259,7 +261,13 @@ def init_dwi_wf(
         outputs_wf.get_node('inputnode').inputs.trait_set(**gradients)
         kept = ('series_facts', 'noise_facts', 'guarantee', 'n_not_finite')
         maps = (*on_grid, 'noise_file')
+        show = Node(ShowSeries(b0_ixs=b0_ixs, **gradients), name='show_series')
         workflow.connect([
+            (harmonize_wf, show, [
+                ('outputnode.shells_file', 'shells_file'),
+                ('outputnode.series_mask_file', 'mask_file'),
+            ]),
+            (show, measure, [('figure_files', 'series_figures')]),
             (harmonize_wf, measure, [(f'outputnode.{port}', port) for port in kept]),
             (harmonize_wf, outputs_wf, [
                 ('outputnode.series_facts', 'inputnode.series_facts'),

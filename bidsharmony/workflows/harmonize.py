@@ -19,6 +19,7 @@ SERIES_PORTS = (
     ('field_file', 'series_field_file'),
     ('mask_file', 'series_mask_file'),
     ('noise_file', 'series_noise_file'),
+    ('shells_file', 'shells_file'),
     ('noise_facts', 'noise_facts'),
     ('facts', 'series_facts'),
     ('guarantee', 'guarantee'),
@@ -79,6 +80,8 @@ def init_harmonize_wf(
         harmonized series, (I', J', K', N)
     series_gain_file, series_field_file, series_mask_file, series_noise_file
         on the grid of that series, (I', J', K')
+    shells_file
+        mean of its b=0 and of each shell, (I', J', K', shells)
     facts, shared_facts, series_facts, noise_facts, guarantee, n_not_finite
         for the report
     """

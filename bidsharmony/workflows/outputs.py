@@ -123,7 +123,9 @@ def init_outputs_wf(
     inputnode = Node(IdentityInterface(fields=[*ports, *extra]), name='inputnode')
 
     describe = Node(
-        DescribeOutputs(sidecar=sidecar, sources=sources, denoising=denoising), name='describe'
+        DescribeOutputs(sidecar=sidecar, sources=sources, denoising=denoising),
+        name='describe',
+        run_without_submitting=True,
     )
     workflow.connect([
         (inputnode, describe, [
@@ -159,4 +161,6 @@ def _sink(name: str, source_file: Path, staging_dir: Path) -> Node:
             base_directory=str(staging_dir), source_file=str(source_file), check_hdr=False
         ),
         name=f'ds_{name}',
+        # on a cluster: a link takes no time, a job does
+        run_without_submitting=True,
     )

@@ -41,6 +41,7 @@ def init_participant_wf(
     work_dir: Path,
     method: Method,
     threads: int,
+    crash_dir: Path,
     sharing: Mapping[str, Sharing] | None = None,
     without: Mapping[str, Sequence[str]] | None = None,
     predict_only: bool = False,
@@ -61,6 +62,8 @@ def init_participant_wf(
     method : Method
     threads : int
         of torch
+    crash_dir : Path
+        for nipype's account of a node that fails
     sharing : mapping, optional
         stem to what the run shares
     without : mapping, optional
@@ -69,6 +72,8 @@ def init_participant_wf(
         see `init_dwi_wf`
     """
     workflow = Workflow(name=f'sub_{subject}_wf', base_dir=str(work_dir))
+    # here and not in nipype's own configuration, which stumbles over a % in it
+    workflow.config['execution'] = {'crashdump_dir': str(crash_dir)}
     workflow.add_nodes(
         [
             init_dwi_wf(

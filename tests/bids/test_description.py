@@ -77,6 +77,20 @@ def test_written_once(tmp_path):
     assert written['SourceDatasets'] == [{'DOI': 'doi:10/x'}]
 
 
+@pytest.mark.parametrize('version', ['1', '2'])
+def test_drafts_of_processes_that_died_are_removed(tmp_path, version):
+    """Whether or not there is something to write; what looks otherwise is left alone."""
+    root, out = write_dataset(tmp_path / 'raw', {RUN: ''}), tmp_path / 'out'
+    write_dataset_description(out, root, version='1')
+    before = set(out.iterdir())
+    for name in ('.dataset_description.json', '..bidsignore'):
+        (out / f'{name}.{"0f" * 16}').touch()
+    mine = out / '.dataset_description.json.mine'
+    mine.touch()
+    write_dataset_description(out, root, version=version)
+    assert set(out.iterdir()) == {*before, mine}
+
+
 def test_many_writers(tmp_path):
     """Whoever reads while others write reads a whole file."""
     root = write_dataset(tmp_path / 'raw', {RUN: ''})

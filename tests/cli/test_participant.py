@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -284,6 +285,43 @@ def test_failures_of_array_jobs_add_up(tmp_path):
     write_failures(tmp_path, [('sub-02/dwi/b', 'refused', 'tab\tand\nline')], among=['sub-02'])
     path = write_failures(tmp_path, [], among=['sub-01'])
     assert path.read_text() == 'run\tstatus\treason\nsub-02/dwi/b\trefused\ttab\\tand\\nline\n'
+
+
+def test_drafts_of_failures_do_not_stay(tmp_path, monkeypatch):
+    """Neither that of a process that died, nor of a disk that is full, which is named."""
+    path = write_failures(tmp_path, [], among=['sub-01'])
+    names = {item.name for item in path.parent.iterdir()}
+    (path.parent / f'.failures.{"a" * 32}').touch()
+    write_failures(tmp_path, [], among=['sub-01'])
+    assert {item.name for item in path.parent.iterdir()} == names
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, 'write_text', full)
+    with pytest.raises(OSError, match='No space') as caught:
+        write_failures(tmp_path, [], among=['sub-01'])
+    assert caught.value.filename == str(path)
+    assert {item.name for item in path.parent.iterdir()} == names
+
+
+def test_a_full_disk_is_told_after_the_summary(dataset, stand_in, capsys, monkeypatch):
+    """What became of the runs is said even where its table cannot be written; path and bytes."""
+
+    def full(output_dir, *_, **__):
+        path = output_dir / 'logs' / 'failures.tsv'
+        path.parent.mkdir()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr('bidsharmony.cli.participant.write_failures', full)
+    assert main(command(dataset)) == 3
+    said = capsys.readouterr()
+    assert said.out.startswith('3 images: 2 done')
+    assert re.fullmatch(
+        r'ERROR \S+/out/logs/failures\.tsv: No space left on device, \d+ bytes are free\. '
+        r'Check space and rights there\.\n',
+        said.err,
+    )
 
 
 def test_failures_of_another_session_stay(tmp_path):

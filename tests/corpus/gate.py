@@ -12,9 +12,9 @@ from pathlib import Path
 
 from bidsharmony.bids import collect_dwi
 from bidsharmony.cli.listing import printable
-from bidsharmony.interfaces.facts import scanner_facts
 from bidsharmony.interfaces.inputs import CheckedRun
 from bidsharmony.interfaces.sidecars import public_sidecar
+from bidsharmony.network.facts import scanner_facts
 from bidsharmony.settings import Settings
 from bidsharmony.supervise.child import check_runs
 from bidsharmony.supervise.pool import make_jobs

@@ -66,13 +66,15 @@ def test_orientation_does_not_matter(tmp_path, affine):
         assert sides['after'] == pytest.approx(sides['before'], rel=0.1)
     for rule in found['dice'].values():
         assert min(rule.values()) > 0.9
-    assert Path(outputs.figure_file).read_bytes().startswith(b'\x89PNG')
+    pictures = [Path(file) for file in outputs.figure_files]
+    assert [file.name for file in pictures] == ['lesion.png', 'lesionadc.png']
+    assert all(file.read_bytes().startswith(b'\x89PNG') for file in pictures)
 
 
 def test_a_lesion_outside_the_brain_is_not_drawn(tmp_path):
     """Nothing is measured, nothing is shown, nothing is wrong."""
     outputs, _ = measure(tmp_path, AFFINES['LAS'], lesion_at=(6, 6, 2))
-    assert isinstance(outputs.figure_file, type(MeasureLesions().inputs.mask_before))
+    assert isinstance(outputs.figure_files, type(MeasureLesions().inputs.mask_before))
     found = rounded(outputs.lesions)
     jsonschema.validate(found, SCHEMA['properties']['lesions'])
     assert (found['n_voxels'], found['patches']) == (0, [])

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from bidsharmony.bids import collect_dwi
-from bidsharmony.interfaces.facts import TOLD
+from bidsharmony.evaluation.scan import no_brain_warnings
 from bidsharmony.interfaces.inputs import check_run
 from bidsharmony.interfaces.qc import (
     MeasureRun,
     dump_json,
-    no_brain_warnings,
     npz_bytes,
     rounded,
 )
 from bidsharmony.interfaces.summary import BrainMask, MeanB0, TraceWeighted
 from bidsharmony.interfaces.volumes import load_mask, load_volume
+from bidsharmony.network.facts import TOLD
 from bidsharmony.numerics.diffusion import apparent_diffusion, brain_mask
 from bidsharmony.numerics.intensity import adc_shares
 from tests.synthetic_runs import head, lesions, qc
@@ -82,10 +82,13 @@ def assemble(
         **inputs,
     )  # fmt: skip
     return measure._assemble(
-        sigma=float('nan'),
-        snr=None,
-        volume_ml=1.0,
-        shares={'tissue_share': tissue_share, 'fluid_share': 0.1},
+        figures={
+            'noise_sigma': float('nan'),
+            'snr_b0': None,
+            'mask_volume_ml': 1.0,
+            'tissue_share': tissue_share,
+            'fluid_share': 0.1,
+        },
         gain=[0.9, 1.0, 1.1],
         adc=[8e-4, float('nan')],
         audit={key: drawn[key] for key in ('psd', 'glcm')},

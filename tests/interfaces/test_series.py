@@ -53,6 +53,11 @@ def test_series_is_gain_over_field_times_input(files, node):
     assert found.guarantee['max_ratio_change'] < 1e-6
     assert found.guarantee['limit'] == 1e-6
     assert found.n_not_finite == 0
+    means = nb.load(found.shells_file)
+    data = after.get_fdata()
+    expected = np.stack([data[..., 0], data[..., 1:].mean(axis=-1)], axis=-1)
+    np.testing.assert_allclose(means.get_fdata(), expected, rtol=1e-5)
+    np.testing.assert_array_equal(means.affine, after.affine)
     diffusion = found.guarantee['diffusion']
     assert diffusion['method'] == 'tensor'
     assert diffusion['md_change'] < 1e-5

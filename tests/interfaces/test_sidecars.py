@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from bidsharmony.interfaces import facts as facts_of
 from bidsharmony.interfaces import sidecars
+from bidsharmony.network import facts as facts_of
 from bidsharmony.reports.facts import MEASURED_KEYS, MEASURED_POWERS
 from tests.tiny_dataset import SIDECAR
 

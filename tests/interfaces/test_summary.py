@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from bidsharmony.bids import DwiRun, Scanner
-from bidsharmony.interfaces.facts import scanner_facts
 from bidsharmony.interfaces.files import InputError
 from bidsharmony.interfaces.harmonize import HarmonizeSummary
 from bidsharmony.interfaces.inputs import check_run
 from bidsharmony.interfaces.series import HarmonizeSeries
 from bidsharmony.interfaces.summary import BrainMask, MeanB0, PairTrace, TraceWeighted
+from bidsharmony.network.facts import scanner_facts
 from tests import tiny_dataset
 from tests.numerics.affines import AFFINES
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 
-from bidsharmony.interfaces.facts import scanner_facts
 from bidsharmony.interfaces.sidecars import canonical_sidecar, public_sidecar
+from bidsharmony.network.facts import scanner_facts
 from bidsharmony.network.inference import (
     CANONICAL,
     harmonize_summary,

@@ -19,7 +19,9 @@ def page_of(tmp_path, document) -> str:
     qc_file.write_text(dump_json(document))
     pictures = tmp_path / 'sub-01' / 'figures'
     pictures.mkdir(parents=True)
-    (pictures / figure_name(document['run'], 'lesion')).write_bytes(save_png(new_figure(1, 1)))
+    for desc, width in (('lesion', 1), ('lesionadc', 2)):
+        png = save_png(new_figure(width, 1))
+        (pictures / figure_name(document['run'], desc)).write_bytes(png)
     return write_participant_page(tmp_path, '01', [qc_file], (), '1').read_text()
 
 
@@ -37,19 +39,23 @@ def test_page_shows_lesions(tmp_path):
         '1.5 ml 2.03 → 1.57 1.6 → 1.5 0.93',
     ):
         assert text in page.words, text
-    (picture,) = page.all('img')
-    assert 'the lesion outlined' in picture['alt']
+    trace, adc = (picture['alt'] for picture in page.all('img'))
+    assert 'trace-weighted slices with most lesion' in trace
+    assert 'ADC of the same slices' in adc
+    assert '3.1 ml marked; after with before: Dice 0.93 on the trace' in page.words
 
 
 def test_no_masks_no_section(tmp_path):
-    """A page without lesions does not speak of them."""
-    assert 'Lesions' not in Page(page_of(tmp_path, qc('01', 'avanto'))).words
+    """A page without masks has no section, and its summary says where to look instead."""
+    html = page_of(tmp_path, qc('01', 'avanto'))
+    assert 'id="lesions-1"' not in html
+    assert 'Lesions : no mask was given: compare trace and ADC below.' in Page(html).words
 
 
 @pytest.mark.parametrize(('patches', 'rows'), [(1, None), (2, 2), (60, LISTED)])
 def test_patches_are_told_apart_where_there_are_several(patches, rows):
     """One patch is the whole lesion; of many, the largest are shown."""
-    tables = lesions_view(lesions(patches), None)['tables']
+    tables = lesions_view(lesions(patches), lambda _: None)['tables']
     assert len(tables) == (3 if rows else 2)
     assert not rows or len(tables[2]['rows']) == rows
 

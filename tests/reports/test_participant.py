@@ -78,11 +78,71 @@ def test_before_and_after_are_toggled_without_script(finished):
 
 
 def test_each_picture_is_embedded_once(finished):
-    """Two channels before and after, two maps, two charts."""
+    """Three images before and after, three maps, shells, gradients, two charts."""
     pictures = Page(finished[2].read_text()).all('img')
-    assert len(pictures) == 8
-    assert len({attrs['src'] for attrs in pictures}) == 8
-    assert len({attrs['alt'] for attrs in pictures}) == 8
+    assert len(pictures) == 13
+    assert len({attrs['src'] for attrs in pictures}) == 13
+
+
+def test_every_picture_is_told_in_words_of_its_own(finished):
+    """Which run, and what is seen: for those who hear the page."""
+    alts = [attrs['alt'] for attrs in Page(finished[2].read_text()).all('img')]
+    assert len(set(alts)) == len(alts)
+    for alt in alts:
+        assert alt.startswith('sub-01_ses-a_dir-AP'), alt
+        assert len(alt.split()) >= 8, alt
+    for text in ('median 1.08, 0.91 to 1.34', '30 at b = 1000', '% in the canonical band before'):
+        assert any(text in alt for alt in alts), text
+
+
+def test_a_label_for_each_button_and_a_rule_for_each_view(finished):
+    """What is chosen is what is shown; on paper there is no choosing, so both are."""
+    html = finished[2].read_text()
+    page = Page(html)
+    labels = [attrs['for'] for attrs in page.all('label')]
+    assert labels == [attrs['id'] for attrs in page.all('input')]
+    rules = ' '.join(html.split('<style>')[1].split('</style>')[0].split())
+    assert '.views .shot { display: none; }' in rules
+    for when in ('before', 'after'):
+        shown = f'.show-{when}:checked ~ .views .shot.is-{when} {{ display: block; }}'
+        assert shown in rules
+        assert html.count(f'"shot is-{when}"') == 3
+    assert '.views .shot { display: block !important; }' in rules.split('@media print')[1]
+    # hidden from the eye, not from the keyboard
+    assert '.switch > input { position: absolute; opacity: 0;' in rules
+    assert '.switch > input:focus-visible + label { outline' in rules
+
+
+def test_a_run_begins_with_what_changed(finished):
+    """Six lines, and each leads to its place."""
+    html = finished[2].read_text()
+    words = Page(html).words
+    for text in (
+        'Contrast : 1.5 T, TE 89 ms → 3 T, TE 80 ms; gain 1.08 (90 % of the brain: 0.91 to 1.34).',
+        'Resolution : 2.35 → 2 mm in plane, slices 2.2 → 4 mm; spectrum in the canonical band: ',
+        'Shading : variation of b = 0 in the brain 0.31 → 0.22.',
+        'Diffusion : Diffusion contrast kept. S_b/S_0 changed by 1.1e-07 at most.',
+        'Lesions : no mask was given: compare trace and ADC below.',
+        'Warnings : 1, see below.',
+    ):
+        assert text in words, text
+    for place in ('maps', 'charts', 'guarantee', 'views', 'warnings'):
+        assert f'href="#{place}-1"' in html
+        assert f'id="{place}-1"' in html
+
+
+def test_references_are_those_that_the_text_cites(finished):
+    """Numbered as they come, linked, with the versions of the software."""
+    html = finished[2].read_text()
+    words = Page(html).words
+    n = html.count('<li id="reference-')
+    assert n == 6
+    assert {f'#reference-{k}' for k in range(1, n + 1)} <= {
+        attrs['href'] for attrs in Page(html).all('a')
+    }
+    assert '[2] Wada A, Akashi T, Hagiwara A, et al.' in words
+    assert 'Software: bidsharmony 1.2.3, nipype ' in words
+    assert 'Veraart' not in words
 
 
 def test_run_without_pictures_says_so(finished):

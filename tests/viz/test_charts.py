@@ -96,3 +96,37 @@ def test_glcm_by_scanner_goes_from_before_to_after():
 def test_nothing_to_draw_is_no_error(draw):
     """An empty run gives an empty figure."""
     assert save_png(draw()).startswith(b'\x89PNG')
+
+
+def band(low: float, high: float) -> dict:
+    """Range of canonical images around what the tests draw."""
+    spectra = {c: {'low': [low * v for v in s], 'high': [high * v for v in s]}
+               for c, s in SPECTRUM.items()}  # fmt: skip
+    textures = {f'contrast_d{d}': {'low': low * d, 'high': high * d} for d in (1, 2, 4)}
+    return {'freqs_per_mm': FREQS, 'psd': spectra, 'glcm': {'b0': textures, 'trace': textures}}
+
+
+def test_a_spectrum_lies_in_its_band():
+    """The band is drawn where the range says, behind the curves, with its own legend."""
+    axes = psd_panel(FREQS, SPECTRUM, SPECTRUM, 2.0, band(0.5, 2)).axes[0]
+    (drawn,) = axes.collections
+    corners = drawn.get_paths()[0].vertices
+    at_one = corners[np.isclose(corners[:, 0], 0.1), 1]
+    assert (at_one.min(), at_one.max()) == (0.5, 2.0)
+    assert drawn.get_zorder() < axes.lines[0].get_zorder()
+    assert 'canonical, simulated heads' in axes.get_legend_handles_labels()[1]
+
+
+def test_textures_have_their_range_too():
+    """Two bands a panel, and two more lines in the key; none without a range."""
+    features = {c: {f'contrast_d{d}': 1.0 * d for d in (1, 2, 4)} for c in ('b0', 'trace')}
+    with_range = glcm_panel(features, features, band(0.5, 2)['glcm'])
+    axes, key = with_range.axes
+    assert len(axes.collections) == 2
+    corners = axes.collections[0].get_paths()[0].vertices
+    at_four = corners[corners[:, 0] == 4, 1]
+    assert (at_four.min(), at_four.max()) == (2.0, 8.0)
+    assert len(key.get_legend().get_texts()) == 6
+    without = glcm_panel(features, features)
+    assert not without.axes[0].collections
+    assert len(without.axes[1].get_legend().get_texts()) == 4

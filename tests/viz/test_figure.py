@@ -66,10 +66,15 @@ def test_any_label_is_drawn(label):
     assert save_png(labelled(label)).startswith(b'\x89PNG')
 
 
-@pytest.mark.parametrize(('color', 'mode'), [('black', 'L'), ('#ff0000', 'RGB')])
-def test_grey_pictures_are_stored_as_grey(color, mode):
-    """A grey mosaic takes a third of the space."""
-    png = save_png(new_figure(1, 1, facecolor=color))
+@pytest.mark.parametrize(
+    ('color', 'exact', 'mode'),
+    [('black', True, 'L'), ('#ff0000', True, 'RGB'), ('#ff0000', False, 'P')],
+)
+def test_pictures_take_no_more_space_than_they_need(color, exact, mode):
+    """A grey mosaic is stored as grey, a chart with a palette, and a colour map as it is."""
+    figure = new_figure(1, 1, facecolor=color)
+    figure.pixel_exact = exact
+    png = save_png(figure)
     assert Image.open(io.BytesIO(png)).mode == mode
 
 

@@ -18,7 +18,6 @@ from bidsharmony.viz.canvas import (
 )
 from bidsharmony.viz.figure import save_png
 from bidsharmony.viz.mosaic import (
-    before_after,
     before_after_channel,
     field_map,
     lesion_pair,
@@ -150,14 +149,6 @@ def test_flat_field_is_drawn_flat(mask):
     assert np.ptp(brain, axis=0).max() <= 2
 
 
-def test_four_rows_hold_before_and_after(mask):
-    """Rows: b=0 before and after, trace before and after."""
-    audit = np.repeat(mask[:, None].astype(np.float16), 2, axis=1)
-    figure = before_after(audit, 2 * audit, mask)
-    words = [text.get_text() for text in figure.texts]
-    assert words == ['b = 0 before', 'b = 0 after', 'trace before', 'trace after']
-
-
 @pytest.mark.parametrize('n', [1, 3])
 def test_a_lesion_is_outlined_before_and_after(mask, n):
     """A thin line around it, the same in both rows, and nothing of it inside or elsewhere."""
@@ -202,3 +193,23 @@ def test_what_cannot_be_compared_is_refused(before, after, words):
     """The message shows the shapes."""
     with pytest.raises(ValueError, match=words):
         before_after_channel(before, after, np.ones(before.shape), channel='b0')
+
+
+def test_what_has_no_middle_begins_at_zero(mask):
+    """The colours of an uncertainty run from 0 to its upper end, dark to bright."""
+    error = np.where(mask, 0.01, 0.0)
+    error[:, :, 25:] *= 10
+    figure = field_map(error, mask, title='error', from_zero=True)
+    assert figure.axes[1].get_xlim() == pytest.approx((0, 0.1))
+    shown = pixels(figure).astype(int)
+    low, high = shown[HEADER + 40, 26].sum(), shown[HEADER + 40, 66].sum()
+    assert low < 150 < high
+
+
+def test_an_adc_has_one_window_for_every_run(mask):
+    """1 um2/ms is the same grey on every page."""
+    image = np.where(mask, 1.0, 0)
+    for scale in (1, 2):
+        (figure, _) = before_after_channel(image, scale * image, mask, channel='adc')
+        assert int(pixels(figure)[HEADER + 36, 50].max()) == pytest.approx(255 / 2.5, abs=1)
+        assert '0 \u2013 2.50' in [text.get_text() for text in figure.texts]

@@ -6,7 +6,7 @@ import pytest
 from bidsharmony.viz.run import figure_name, run_figures
 from tests.synthetic_runs import audit_slices, qc, shading
 
-IMAGES = {'beforeafter', 'b0before', 'b0after', 'tracebefore', 'traceafter'}
+IMAGES = {'b0before', 'b0after', 'tracebefore', 'traceafter'}
 
 
 @pytest.fixture(scope='module')
@@ -23,6 +23,12 @@ def audit():
         ({}, {'psd': None, 'glcm': {}}, IMAGES),
         ({'blend': shading(2) / 2}, {}, IMAGES | {'psd', 'glcm', 'blend'}),
         ({'blend': 0 * shading(2)}, {}, IMAGES | {'psd', 'glcm'}),
+        ({'uncertainty': shading(2)}, {}, IMAGES | {'psd', 'glcm', 'uncertainty'}),
+        (
+            {'adc': (shading(2), shading(2))},
+            {},
+            IMAGES | {'psd', 'glcm', 'adcbefore', 'adcafter'},
+        ),
     ],
 )
 def test_what_is_there_is_drawn(audit, maps, changes, expected):

@@ -44,6 +44,7 @@ def graph(tmp_path, checked):
         work_dir=tmp_path / 'work',
         method=METHOD,
         threads=2,
+        crash_dir=tmp_path / 'logs',
     )
 
 
@@ -144,7 +145,7 @@ def test_lesions_are_measured_where_a_mask_is(tmp_path, drawn):
         for source in ('denoise_wf', 'brain_mask', 'trace_weighted', 'harmonize_wf'):
             assert edges(run, source, 'measure_lesions')
         assert sorted(edges(run, 'measure_lesions', 'measure')) == [
-            ('figure_file', 'lesion_figure'),
+            ('figure_files', 'lesion_figures'),
             ('lesions', 'lesions'),
         ]
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bidsharmony.bids.sidecar import PLAUSIBLE, number
+from bidsharmony.numerics.gradients import B0_THRESHOLD, B_CANONICAL, B_LARGEST_MAXIMUM
 from bidsharmony.reports.facts import DISPLAYED_KEYS
 
 TOLD = tuple(DISPLAYED_KEYS)
@@ -160,6 +161,35 @@ def stated_b_value(sidecar: Mapping[str, Any]) -> float | None:
         if found is not None:
             return found
     return None
+
+
+def trace_b_value(
+    sidecar: Mapping[str, Any], b0_threshold: float = B0_THRESHOLD
+) -> tuple[float, tuple[str, ...]]:
+    """Take the b-value of a trace image (s/mm2) from its sidecar, or b=1000 and a warning.
+
+    Parameters
+    ----------
+    sidecar : mapping
+    b0_threshold : s/mm2
+        b-values up to this one count as b=0
+
+    Examples
+    --------
+    >>> trace_b_value({'DiffusionBValue': 800})
+    (800.0, ())
+    >>> trace_b_value({})[0]
+    1000.0
+    """
+    stated = stated_b_value(sidecar)
+    if stated is not None and b0_threshold < stated <= B_LARGEST_MAXIMUM:
+        return stated, ()
+    found = 'does not state' if stated is None else f'states as {stated:g}'
+    warning = (
+        f'The sidecar {found} the b-value of the trace image; {B_CANONICAL:g} s/mm2 is assumed, '
+        'and the ADC depends on it.'
+    )
+    return B_CANONICAL, (warning,)
 
 
 def is_preprocessed(sidecar: Mapping[str, Any], entities: Mapping[str, str]) -> bool:

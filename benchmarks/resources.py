@@ -1,0 +1,171 @@
+"""Measure the memory and the disk that one participant takes, by the size of its series.
+
+Drawn heads of several matrices and numbers of volumes are harmonized by the whole command, one
+after the other. While it works, the memory that is a participant's own (not shared with the
+process it was forked from) and the folders are looked at again and again; the peaks are printed,
+and beside them what ``bidsharmony.supervise.needs`` expects. Its constants come from here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from csv_tables import write_table
+
+from bidsharmony.cli.parser import parse_args
+from bidsharmony.supervise.needs import run_needs, shape_of
+
+FOV = (240.0, 240.0, 144.0)  # mm
+SIDECAR = {
+    'Manufacturer': 'Siemens',
+    'ManufacturersModelName': 'Prisma',
+    'MagneticFieldStrength': 3,
+    'EchoTime': 0.071,
+}
+CASES = (
+    ((64, 64, 24), 7, ()),
+    ((96, 96, 48), 31, ()),
+    ((128, 128, 60), 4, ()),
+    ((128, 128, 60), 31, ()),
+    ((128, 128, 60), 100, ()),
+    ((256, 256, 30), 4, ()),
+    ((96, 96, 48), 31, ('--denoise', 'mppca', '--rician')),
+    ((96, 96, 48), 31, ('--output-resolution', '1.25')),
+)
+"""Matrix, volumes, options."""
+
+HEADER = [
+    *('matrix', 'volumes', 'options', 'memory (MB)', 'estimate', 'output (MB)', 'estimate'),
+    *('work (MB)', 'estimate', 'server (MB)', 'seconds'),
+]
+
+
+def write_series(root: Path, shape: tuple[int, int, int], volumes: int) -> Path:
+    """Draw an ellipsoid with a core in noise, at b=0 and in many directions; int16, gzipped."""
+    rng = np.random.default_rng(0)
+    axes = [np.linspace(-1, 1, size, dtype=np.float32) for size in shape]
+    radius = np.sqrt(sum((axis / 0.8) ** 2 for axis in np.meshgrid(*axes, indexing='ij')))
+    brain = 500 * (radius < 1) + 300 * (radius < 0.4)
+    adc = np.where(radius < 0.4, 1.6e-3, 0.8e-3)
+    directions = rng.normal(size=(volumes - 1, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    series = np.empty((*shape, volumes), np.int16)
+    series[..., 0] = np.abs(brain + rng.normal(0, 5, shape))
+    for ix, direction in enumerate(directions, start=1):
+        signal = brain * np.exp(-1000 * adc * (1 + 0.1 * direction[0]))
+        series[..., ix] = np.abs(signal + rng.normal(0, 5, shape))
+    zooms = np.array(FOV) / shape
+    affine = np.diag([-zooms[0], zooms[1], zooms[2], 1.0])
+    affine[:3, 3] = -affine.diagonal()[:3] * (np.array(shape) - 1) / 2
+    folder = root / 'sub-01' / 'dwi'
+    folder.mkdir(parents=True)
+    (root / 'dataset_description.json').write_text('{"Name": "sizes", "BIDSVersion": "1.10.0"}')
+    image = nb.Nifti1Image(series, affine)
+    image.header.set_xyzt_units('mm', 'sec')
+    path = folder / 'sub-01_dwi.nii.gz'
+    nb.save(image, path)
+    start = str(path).removesuffix('.nii.gz')
+    Path(f'{start}.json').write_text(json.dumps(SIDECAR))
+    Path(f'{start}.bval').write_text('0' + ' 1000' * (volumes - 1))
+    rows = np.vstack([np.zeros(3), directions]).T
+    Path(f'{start}.bvec').write_text('\n'.join(' '.join(f'{v:.6f}' for v in row) for row in rows))
+    return path
+
+
+def peaks(command: list[str], out: Path, work: Path) -> dict[str, float]:
+    """Run a command; the most memory and disk that it takes (MB)."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    most = dict.fromkeys(('own', 'server', 'out', 'work'), 0.0)
+    looked = 0.0
+    while process.poll() is None:
+        family = list(descendants(process.pid))
+        # the server is what the participants are forked from
+        memory = {pid: private_mb(pid) for pid, _ in family}
+        parents = {parent for _, parent in family}
+        now = {
+            'own': max((mb for pid, mb in memory.items() if pid not in parents), default=0.0),
+            'server': max((mb for pid, mb in memory.items() if pid in parents), default=0.0),
+        }
+        if time.monotonic() - looked > 0.2:
+            now |= {'out': folder_mb(out), 'work': folder_mb(work)}
+            looked = time.monotonic()
+        most |= {key: max(most[key], mb) for key, mb in now.items()}
+        time.sleep(0.1)
+    if process.returncode:
+        raise SystemExit(f'{" ".join(command)} ended with {process.returncode}')
+    return most
+
+
+def descendants(pid: int) -> Iterator[tuple[int, int]]:
+    """List the processes below one, with their parents."""
+    try:
+        children = Path(f'/proc/{pid}/task/{pid}/children').read_text().split()
+    except OSError:
+        return
+    for child in map(int, children):
+        yield child, pid
+        yield from descendants(child)
+
+
+def private_mb(pid: int) -> float:
+    """Return the memory that a process shares with no other."""
+    try:
+        lines = Path(f'/proc/{pid}/smaps_rollup').read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith('Private_')) / 1024
+
+
+def folder_mb(folder: Path) -> float:
+    """Return what the files of a folder take on the disk."""
+    total = 0
+    # what is moved on meanwhile counts in its new place
+    for place, _, names in os.walk(folder, onerror=lambda error: None):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_blocks * 512
+    return total / 2**20
+
+
+def main() -> None:
+    """Run every case, and print and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--table', type=Path, help='CSV file to write')
+    given = parser.parse_args()
+    lines = [HEADER]
+    print('  '.join(HEADER))
+    for shape, volumes, options in CASES:
+        with tempfile.TemporaryDirectory() as folder:
+            raw, out, work = (Path(folder) / name for name in ('raw', 'out', 'work'))
+            image = write_series(raw, shape, volumes)
+            arguments = [str(raw), str(out), 'participant', '-w', str(work), *options]
+            began = time.monotonic()
+            found = peaks(
+                [sys.executable, '-m', 'bidsharmony.cli.participant', *arguments], out, work
+            )
+            seconds = time.monotonic() - began
+            needs = run_needs(shape_of(image), parse_args(arguments))
+        figures = (
+            *(found['own'], needs.memory, found['out'], needs.output),
+            *(found['work'], needs.work, found['server'], seconds),
+        )
+        matrix = ' x '.join(map(str, shape))
+        lines.append([matrix, str(volumes), ' '.join(options), *(f'{x:.0f}' for x in figures)])
+        print('  '.join(lines[-1]), flush=True)
+    if given.table:
+        write_table(given.table, lines)
+
+
+if __name__ == '__main__':
+    main()

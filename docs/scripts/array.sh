@@ -1,0 +1,16 @@
+#!/bin/bash
+#SBATCH --job-name=bidsharmony
+#SBATCH --cpus-per-task=1
+#SBATCH --mem=8G
+#SBATCH --time=1:00:00
+#SBATCH --output=bidsharmony-%A_%a.out
+#
+# array.sh BIDS_DIR OUTPUT_DIR LIST: the participant in the line of LIST that is this task's.
+
+bidsharmony=${BIDSHARMONY:-bidsharmony}
+subject=$(sed -n "${SLURM_ARRAY_TASK_ID}p" "$3")
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/bidsharmony-XXXXXXXX")
+trap 'rm -rf "$scratch"' EXIT
+
+# without quotes, since it may be several words
+$bidsharmony "$1" "$2" participant --participant-label "$subject" --work-dir "$scratch"

@@ -1,0 +1,7 @@
+#!/bin/bash
+# submit.sh BIDS_DIR OUTPUT_DIR LIST: a job for each participant of LIST, 20 at a time, then group.
+
+tasks=1-$(grep -c '' "$3")%20
+array=$(sbatch --parsable --array="$tasks" "$(dirname "$0")/array.sh" "$1" "$2" "$3")
+sbatch --job-name=bidsharmony-group --dependency="afterany:$array" --mem=8G --time=4:00:00 \
+    --wrap="${BIDSHARMONY:-bidsharmony} '$1' '$2' group"
