@@ -42,7 +42,10 @@ QSIPREP_IGNORED = ('*_dwi.b', '*_xfm.*')
 """Files of QSIPrep's that it does not know either."""
 
 
-_DOI = re.compile(r'(doi:|https://doi[.]org/)?10(\.\d+)*/[\w.;()/:<>-]{1,128}', re.ASCII)
+DOIS = 'https://doi.org/'
+"""What makes an address of a DOI."""
+
+_DOI = re.compile(rf'(doi:|{re.escape(DOIS)})?10(\.\d+)*/[\w.;()/:<>-]{{1,128}}', re.ASCII)
 
 
 def write_dataset_description(
@@ -196,7 +199,7 @@ def _link(root: Path, folder: Path, raw: dict[str, Any]) -> str:
     if len(root.parts) <= 2 or not link.endswith(f'..{root.as_posix()}'):
         return quote(link)
     doi = re.search(r'10[./].*', _doi(raw))
-    return f'https://doi.org/{quote(doi[0])}' if doi else ''
+    return f'{DOIS}{quote(doi[0])}' if doi else ''
 
 
 def _doi(raw: dict[str, Any]) -> str:

@@ -149,3 +149,22 @@ def test_validator(tmp_path):
         for issue in issues
         if issue['severity'] == 'error' and 'dataset_description' in issue.get('location', '')
     ]
+
+
+@pytest.mark.parametrize(
+    ('doi', 'link', 'sources'),
+    [
+        (None, None, [{}]),
+        ('doi:10.18112/x.v1', 'https://doi.org/10.18112/x.v1', [{'DOI': 'doi:10.18112/x.v1'}]),
+        ('of Jane Doe', None, [{}]),
+    ],
+)
+def test_no_absolute_path(monkeypatch, tmp_path, doi, link, sources):
+    """Where the two folders share nothing, the relative path would be the absolute one."""
+    root = write_dataset(tmp_path / 'raw', {'dataset_description.json': {'DatasetDOI': doi}})
+    away = os.path.join(*['..'] * 5) + str(root)
+    monkeypatch.setattr('bidsharmony.bids.description.os.path.relpath', lambda *_: away)
+    written = json.loads(write_dataset_description(tmp_path / 'o', root, version='1').read_text())
+    assert written['DatasetLinks'] == ({'raw': link} if link else {})
+    assert written['SourceDatasets'] == [source for source in sources if source]
+    assert str(root) not in json.dumps(written)
