@@ -115,6 +115,10 @@ def _run(settings: Settings) -> int:
         )
         if settings.dry_run and collection.participants:
             say(dry_run(collection, searched))
+            if collection.runs:
+                from bidsharmony.cli.resources import resources
+
+                say('\n' + resources(collection, settings))
         if not collection.runs and not collection.refused:
             raise BIDSError(_nothing_to_do(collection, searched))
         if settings.dry_run:

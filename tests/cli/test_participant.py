@@ -192,8 +192,8 @@ def test_dry_run_of_preprocessed_series(tmp_path, stand_in, capsys):
     assert [series, 'GE', 'dwi.bval', 'dwi.bvec', 'bids:raw:dwi.json'] in lines
 
 
-def test_dry_run_opens_no_image(dataset, stand_in):
-    """The search is about names: an image is never opened, by us or by pybids."""
+def test_the_search_opens_no_image(dataset, stand_in):
+    """It is about names, ours and that of pybids; after it the headers are read, for estimates."""
     opened = []
     watching = [True]
 
@@ -203,11 +203,14 @@ def test_dry_run_opens_no_image(dataset, stand_in):
 
     sys.addaudithook(watch)
     try:
+        assert main(command(dataset)) == 0
+        assert any(name.endswith('dataset_description.json') for name in opened)
+        assert not [name for name in opened if name.endswith(('.nii', '.nii.gz'))]
         assert main(command(dataset, '--dry-run')) == 0
     finally:
         watching.clear()
-    assert any(name.endswith('dataset_description.json') for name in opened)
-    assert not [name for name in opened if name.endswith(('.nii', '.nii.gz'))]
+    images = {name for name in opened if name.endswith(('.nii', '.nii.gz'))}
+    assert images == {str(dataset / name) for name in RUNS}
 
 
 @pytest.mark.parametrize('option', [['--session-id', 'a'], ['--participant-label', '02']])
