@@ -84,6 +84,8 @@ class Settings:
         list what would run and stop
     verbose_count : int
         how often ``-v`` was given
+    option_files : dict
+        files that ``bids_filters`` and ``use_plugin`` were read from, by these names
 
     Examples
     --------
@@ -121,3 +123,4 @@ class Settings:
     scanner_software: bool = False
     dry_run: bool = False
     verbose_count: int = 0
+    option_files: Mapping[str, Path] = field(default_factory=dict, compare=False)

@@ -13,11 +13,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from bidsharmony import __version__
+from bidsharmony.cli.config import ConfigError, converted, read_config
 from bidsharmony.cli.listing import complain, say
 from bidsharmony.cli.parser import (
     EXIT_DONE,
@@ -25,6 +26,7 @@ from bidsharmony.cli.parser import (
     OneLineParser,
     build_parser,
     dashed,
+    typed_options,
 )
 
 IMAGE = f'bidsharmony:{__version__}'
@@ -36,11 +38,13 @@ PLACES = {
     'work_dir': '/work',
     'weights': '/options/{}:ro',
     'bids_filters': '/options/{}:ro',
-    'config_file': '/options/{}:ro',
     'scanner_from': '/options/{}:ro',
     'derivatives': '/derivatives/{}:ro',
 }
 """Where a path that an option names is mounted, and how; files keep their names."""
+
+READ_HERE = ('config_file',)
+"""Files whose paths are those of this machine: their options are passed on in their place."""
 
 UNFIT = {'use_plugin': 'a batch system is outside of the container. Run bidsharmony itself there'}
 """Options that a container cannot follow, and why."""
@@ -78,7 +82,10 @@ def translate(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     for action in parser._actions:
         # values are checked in the container, which has the files where they are named
         action.type = None
-    given = vars(parser.parse_args([dashed(argument) for argument in arguments]))
+    words = [dashed(argument) for argument in arguments]
+    given = vars(parser.parse_args(words))
+    if (config_file := given.pop('config_file')) is not None:
+        given |= _of_config(parser, Path(config_file).expanduser(), typed_options(words))
     mounts: list[str] = []
     first: list[str] = []
     options: list[str] = []
@@ -96,6 +103,23 @@ def translate(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             options += _spelled(action, values)
     return mounts, [*first, *options]
+
+
+def _of_config(
+    parser: argparse.ArgumentParser, path: Path, typed: Collection[str]
+) -> dict[str, Any]:
+    """Read the options of a file that were not typed, as they would have been."""
+    actions = {action.dest: action for action in parser._actions}
+    try:
+        found = read_config(path, parser._actions)
+    except ConfigError as error:
+        parser.error(str(error))
+    given = {}
+    for name, value in found.items():
+        if name not in typed:
+            texts = actions[name].nargs != 0 and not isinstance(value, list)
+            given[name] = str(value) if texts else converted(path, actions[name], value)
+    return given
 
 
 def _spelled(action: argparse.Action, values: list[Any]) -> list[str]:

@@ -6,7 +6,7 @@ import argparse
 import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,6 +17,7 @@ from bidsharmony.bids.names import ENTITIES, LABEL
 from bidsharmony.bids.participants import read_column
 from bidsharmony.bids.records import BIDSError
 from bidsharmony.bids.sidecar import read_json
+from bidsharmony.cli.config import ConfigError, converted, read_config
 from bidsharmony.cli.plugin import PLUGINS, read_plugin
 from bidsharmony.settings import (
     ANALYSIS_LEVELS,
@@ -142,6 +143,16 @@ def _filters(text: str) -> dict[str, Any]:
     return query
 
 
+def _of_file(read: Callable[[str], Any]) -> Callable[[str], tuple[Path, Any]]:
+    """Make a type that keeps the file beside what was read from it."""
+
+    def convert(text: str) -> tuple[Path, Any]:
+        content = read(text)
+        return Path(text).expanduser().resolve(), content
+
+    return convert
+
+
 def _derivative(text: str) -> tuple[str, Path]:
     """Read ``NAME=PATH``."""
     name, found, path = text.partition('=')
@@ -193,6 +204,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add('--version', action='version', version=f'bidsharmony {__version__}')
     add(
+        '--config-file',
+        type=Path,
+        metavar='TOML',
+        help='options from a file: their long names, NAME = VALUE; what is typed wins',
+    )
+    add(
+        '--verbose',
         '-v',
         dest='verbose_count',
         action='count',
@@ -232,7 +250,7 @@ def build_parser() -> argparse.ArgumentParser:
     some.add_argument(
         '--bids-filter-file',
         dest='bids_filters',
-        type=_filters,
+        type=_of_file(_filters),
         default={},
         metavar='JSON',
         help='{"dwi": {ENTITY: LABEL, [LABELS], null for none or "*" for any}}',
@@ -376,7 +394,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     work.add_argument(
         '--use-plugin',
-        type=read_plugin,
+        type=_of_file(read_plugin),
         metavar='FILE',
         help='nipype plugin (YAML: plugin, plugin_args) that runs the steps of each participant: '
         f'{" or ".join(PLUGINS)} (default Linear: in its own process)',
@@ -408,8 +426,10 @@ def parse_args(argv: Sequence[str] | None = None) -> Settings:
         argument is wrong, the input is no folder, or the folders overlap
     """
     parser = build_parser()
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    given = vars(parser.parse_args([dashed(argument) for argument in arguments]))
+    arguments = [dashed(argument) for argument in (sys.argv[1:] if argv is None else argv)]
+    given = vars(parser.parse_args(arguments))
+    if (config_file := given.pop('config_file')) is not None:
+        given |= _of_config(parser, config_file.expanduser(), typed_options(arguments))
 
     levels = given.pop('analysis_level')
     given['analysis_levels'] = tuple(level for level in ANALYSIS_LEVELS if level in levels)
@@ -422,6 +442,9 @@ def parse_args(argv: Sequence[str] | None = None) -> Settings:
     if twice := {name for name in names if names.count(name) > 1}:
         parser.error(f'--derivatives {", ".join(sorted(twice))}: given twice. Give it once')
     given['derivatives'] = dict(given['derivatives'])
+    read = {name: given[name] for name in ('bids_filters', 'use_plugin') if given[name]}
+    given |= {name: content for name, (_, content) in read.items()}
+    given['option_files'] = {name: path for name, (path, _) in read.items()}
     if given['scanner_from'] is not None:
         path, column = given['scanner_from']
         given['scanner_from'] = _found(path, given['bids_dir']), column
@@ -433,6 +456,37 @@ def parse_args(argv: Sequence[str] | None = None) -> Settings:
     except ValueError as error:
         parser.error(str(error))
     return replace(settings, canonical_resolution=coarser)
+
+
+def typed_options(arguments: Sequence[str]) -> set[str]:
+    """Tell which options a command line names, whatever their values.
+
+    Examples
+    --------
+    >>> sorted(typed_options(['in', 'out', 'group', '--rician', '-d', 'qsiprep=pre']))
+    ['analysis_level', 'bids_dir', 'derivatives', 'output_dir', 'rician']
+    """
+    parser = build_parser()
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+        # files were read once already
+        action.type = None
+    return set(vars(parser.parse_args(arguments)))
+
+
+def _of_config(
+    parser: argparse.ArgumentParser, path: Path, typed: Collection[str]
+) -> dict[str, Any]:
+    """Read the options of a file that were not typed."""
+    actions = {action.dest: action for action in parser._actions}
+    try:
+        return {
+            name: converted(path, actions[name], value)
+            for name, value in read_config(path, parser._actions).items()
+            if name not in typed
+        }
+    except ConfigError as error:
+        parser.error(str(error))
 
 
 def dashed(argument: str) -> str:

@@ -25,6 +25,7 @@ from bidsharmony.bids import (
     write_compat_description,
     write_dataset_description,
 )
+from bidsharmony.cli.config import config_text
 from bidsharmony.cli.listing import (
     complain,
     complain_of_machine,
@@ -39,6 +40,7 @@ from bidsharmony.cli.parser import (
     EXIT_SIGNAL,
     EXIT_SOME_FAILED,
     EXIT_USAGE,
+    build_parser,
     parse_args,
 )
 from bidsharmony.cli.plugin import unshared_folders, why_no_cluster
@@ -113,6 +115,10 @@ def _run(settings: Settings) -> int:
         )
         if settings.dry_run and collection.participants:
             say(dry_run(collection, searched))
+            if collection.runs:
+                from bidsharmony.cli.resources import resources
+
+                say('\n' + resources(collection, settings))
         if not collection.runs and not collection.refused:
             raise BIDSError(_nothing_to_do(collection, searched))
         if settings.dry_run:
@@ -126,6 +132,8 @@ def _run(settings: Settings) -> int:
         # what left nothing to compare was said above
         if code == EXIT_DONE or is_anything_finished(settings.output_dir):
             group_code = run_group(settings)
+            if group_code == EXIT_DONE:
+                _write_options(settings, 'group')
             code = code or group_code
     return code
 
@@ -142,6 +150,7 @@ def _participant_level(settings: Settings, collection: Collection) -> int:
     write_dataset_description(settings.output_dir, settings.bids_dir, **described)
     if settings.qsiprep_compat:
         write_compat_description(settings.output_dir, settings.bids_dir, **described)
+    _write_options(settings, 'participant')
     for item in collection.skipped:
         LOGGER.info('%s: skipped, %s.', printable(item.relative), printable(item.reason))
     for item in collection.refused:
@@ -171,6 +180,22 @@ def _participant_level(settings: Settings, collection: Collection) -> int:
     if failures:
         return EXIT_SOME_FAILED
     return EXIT_DONE if counts['done'] else EXIT_USAGE
+
+
+def _write_options(settings: Settings, level: str) -> None:
+    """Write the options of a level's last call into ``logs``, to be used again."""
+    from bidsharmony.reports.page import write_atomic
+
+    folder = settings.output_dir / 'logs'
+    folder.mkdir(parents=True, exist_ok=True)
+    text = config_text(settings, build_parser()._actions)
+    path = folder / f'bidsharmony_{level}.toml'
+    try:
+        write_atomic(path, text)
+    except OSError as error:
+        # a full disk fails without a name
+        error.filename = str(path)
+        raise
 
 
 def _cite(output_dir: Path, done: Sequence[str]) -> None:

@@ -76,7 +76,7 @@ def test_every_option_that_takes_a_path_is_known(here):
         for action in build_parser()._actions
         if action.type is Path or action.metavar in ('FILE', 'JSON', 'DIR', 'TOML', 'NAME=PATH')
     }
-    assert paths <= {*docker.PLACES, *docker.UNFIT}
+    assert paths <= {*docker.PLACES, *docker.READ_HERE, *docker.UNFIT}
 
 
 def test_unknown_option(here, capsys):
