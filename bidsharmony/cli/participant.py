@@ -42,7 +42,9 @@ from bidsharmony.cli.parser import (
     EXIT_USAGE,
     parse_args,
 )
+from bidsharmony.cli.places import places_written
 from bidsharmony.cli.plugin import unshared_folders, why_no_cluster
+from bidsharmony.cli.progress import watching
 
 if TYPE_CHECKING:
     from bidsharmony.settings import Settings
@@ -161,7 +163,8 @@ def _participant_level(settings: Settings, collection: Collection) -> int:
 
     from bidsharmony.supervise import run_participants
 
-    outcomes = run_participants(settings, collection)
+    with watching(settings.verbose_count) as watch:
+        outcomes = run_participants(settings, collection, watch=watch)
     rows = [(item.relative, 'refused', item.reason) for item in collection.refused]
     known = {relative for relative, _, _ in rows}
     rows += [(o.run, o.status, o.reason) for o in outcomes if o.run not in known]
@@ -177,7 +180,9 @@ def _participant_level(settings: Settings, collection: Collection) -> int:
         among=collection.participants,
         besides=[item.relative for item in collection.skipped],
     )
-    _cite(settings.output_dir, [run for run, status, _ in rows if status == 'done'])
+    done = [run for run, status, _ in rows if status == 'done']
+    _cite(settings.output_dir, done)
+    say(places_written(settings.output_dir, done, failed=bool(failures)))
     if any(outcome.errno for outcome in outcomes):
         return EXIT_ENVIRONMENT
     if failures:
