@@ -133,7 +133,7 @@ def test_refused_alone_is_a_failure(tmp_path, stand_in):
 def test_outcome_of_a_refused_run_counts_once(tmp_path, stand_in, capsys):
     """A supervisor that repeats the refusals does not double them."""
     root = write_dataset(tmp_path / 'raw', {RUNS[0]: '', **BROKEN})
-    sys.modules['bidsharmony.supervise'].run_participants = lambda _, collection: [
+    sys.modules['bidsharmony.supervise'].run_participants = lambda _, collection, **__: [
         Outcome(RUNS[0], 'done'),
         *(Outcome(item.relative, 'refused', item.reason) for item in collection.refused),
     ]
@@ -261,7 +261,7 @@ def test_sigterm(dataset, stand_in):
     """SIGTERM passes through every ``finally`` and ends in 143; the old handler comes back."""
     cleaned = []
 
-    def run_participants(*_):
+    def run_participants(*_, **__):
         try:
             os.kill(os.getpid(), signal.SIGTERM)
             signal.pause()
