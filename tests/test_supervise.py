@@ -806,9 +806,9 @@ def test_a_result_that_could_not_be_written_is_the_disks_fault(error, reason):
     node = SimpleNamespace(fullname='p.sub_01_wf.measure', name='measure')
 
     class Workflow:
-        def run(self, plugin, plugin_args):
+        def run(self, plugin):
             for status in ('start', 'exception'):
-                plugin_args['status_callback'](node, status)
+                plugin._status_callback(node, status)
             raise RuntimeError('2 raised. Re-raising first.') from error
 
     steps = graph.Steps(None, '01', [run])
