@@ -1,20 +1,26 @@
 """Participants run apart: one that dies, hangs on or is locked leaves the others alone."""
 
+import contextlib
 import errno
 import fcntl
 import json
 import os
+import pickle
 import re
+import select
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 from dataclasses import replace
+from multiprocessing import Pipe
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from nipype.interfaces.utility import IdentityInterface, Rename
+from nipype.pipeline.engine import Node, Workflow
 
 from bidsharmony.bids import B0Source, Collection, DwiRun, Refused, Scanner, collect_dwi
 from bidsharmony.network.weights import WeightsError
@@ -28,18 +34,39 @@ from bidsharmony.supervise.child import (
     _private_folder,
     work_folder,
 )
-from bidsharmony.supervise.records import Job, Outcome
+from bidsharmony.supervise.records import Job, Outcome, Step
 from tests import tiny_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 
 DRIVER = """
-    import json, logging, os, signal, sys, time
+    import json, logging, os, signal, struct, sys, time
     from pathlib import Path
     from bidsharmony.bids import Collection, DwiRun, Scanner
     from bidsharmony.settings import Settings
     from bidsharmony.supervise import child, pool
-    from bidsharmony.supervise.records import Outcome
+    from bidsharmony.supervise.records import Outcome, Step
+
+    class Watch:
+        '''Write down what is told.'''
+
+        def __init__(self):
+            self.told = []
+
+        def planned(self, runs):
+            self.told.append(['planned', runs])
+
+        def started(self, participant):
+            self.told.append(['started', participant])
+
+        def step(self, participant, step):
+            self.told.append(['step', participant, step.name, step.n_done, step.n_steps])
+
+        def ended(self, participant):
+            self.told.append(['ended', participant])
+
+        def look(self):
+            pass
 
     def act(job, connection, lifeline, environment):
         child.detach(lifeline)
@@ -50,6 +77,15 @@ DRIVER = """
             os.kill(os.getpid(), signal.SIGSEGV)
         if label == 'exit':
             os._exit(7)
+        if label.startswith('steps'):
+            for n_done in range(3):
+                child.tell(connection, Step('x' * 5000, n_done, 3))
+        if label == 'stepskilled':
+            os.kill(os.getpid(), signal.SIGKILL)
+        if label == 'half':
+            # the head of a message of 1000 bytes, and some of them
+            os.write(connection.fileno(), struct.pack('!i', 1000) + b'x' * 10)
+            os.kill(os.getpid(), signal.SIGKILL)
         began = time.monotonic()
         if label.startswith('slow'):
             time.sleep(0.5)
@@ -75,10 +111,11 @@ DRIVER = """
         )
         began = time.monotonic()
         try:
-            found = pool.run_participants(settings, Collection(runs=runs))
+            watch = Watch()
+            found = pool.run_participants(settings, Collection(runs=runs), watch=watch)
         except pool.Interrupted as stop:
             sys.exit(128 + stop.signum)
-        print(json.dumps({'seconds': time.monotonic() - began,
+        print(json.dumps({'seconds': time.monotonic() - began, 'told': watch.told,
                           'runs': [[o.run, o.status, o.reason, o.errno] for o in found]}))
 
     if __name__ == '__main__':
@@ -146,6 +183,80 @@ def test_deaths_are_noticed_and_the_others_finish(drive):
     assert 'exit code 7' in found['sub-exit'][1]
     assert 'Traceback' not in err
     assert answer['seconds'] < 60
+
+
+def test_steps_are_told_and_a_death_in_a_message_is_a_death(drive):
+    """Steps come in order, names cut short; who dies while it speaks leaves the others alone."""
+    out, err = drive('steps', 'stepskilled', 'half', 'a').communicate(timeout=120)
+    answer = json.loads(out)
+    found = {run.split('/')[0]: (status, reason) for run, status, reason, _ in answer['runs']}
+    assert found['sub-a'] == found['sub-steps'] == ('done', '')
+    for name in ('sub-stepskilled', 'sub-half'):
+        assert found[name][0] == 'failed'
+        assert 'probably out of memory' in found[name][1]
+    assert 'Traceback' not in err
+    told = {
+        name: [item for item in answer['told'] if item[1] == name]
+        for name in ('sub-steps', 'sub-stepskilled', 'sub-half')
+    }
+    steps = [['step', 'sub-steps', 'x' * child.MAX_NAME, n_done, 3] for n_done in range(3)]
+    assert told['sub-steps'] == [['started', 'sub-steps'], *steps, ['ended', 'sub-steps']]
+    # what it said before its death is heard
+    assert len(told['sub-stepskilled']) == 5
+    assert told['sub-half'] == [['started', 'sub-half'], ['ended', 'sub-half']]
+    assert answer['told'][0][0] == 'planned'
+
+
+def test_nobody_waits_for_a_supervisor_that_does_not_listen():
+    """A full pipe takes no more steps; what it has taken is whole."""
+    ours, theirs = Pipe(duplex=False)
+    for n_done in range(10_000):
+        child.tell(theirs, Step('\N{GRINNING FACE}' * 500, n_done, 10_000))
+    theirs.close()
+    heard = []
+    with contextlib.suppress(EOFError):
+        while True:
+            heard.append(ours.recv().n_done)
+    assert 10 < len(heard) < 10_000
+    assert heard == list(range(len(heard)))
+    biggest = Step('\N{GRINNING FACE}' * child.MAX_NAME, 10**6, 10**6)
+    # the head of a message has four bytes
+    assert len(pickle.dumps(biggest)) + 4 < select.PIPE_BUF
+
+
+def test_steps_count_what_is_run_and_each_once(tmp_path):
+    """Of two graphs with a step in common; inputs and outputs of a graph are none."""
+    told = []
+    run = SimpleNamespace(
+        run=SimpleNamespace(
+            image=Path('/d/sub-01/dwi/sub-01_dir-AP_dwi.nii.gz'), stem='sub-01_dir-AP'
+        )
+    )
+    steps = graph.Steps(told.append, '01', [run])
+
+    def workflow(*names):
+        inner = Workflow(name='sub_01_dir_AP_wf')
+        inner.add_nodes([Node(IdentityInterface(['x']), name='inputnode')])
+        inner.add_nodes([Node(Rename(format_string='x'), name=name) for name in names])
+        outer = Workflow(name='sub_01_wf', base_dir=tmp_path)
+        outer.add_nodes([inner])
+        return outer
+
+    steps.add(workflow('brain_mask', 'never'))
+    steps.start('sub_01_wf.sub_01_dir_AP_wf.brain_mask')
+    steps.end('sub_01_wf.sub_01_dir_AP_wf.brain_mask')
+    steps.forget()
+    steps.add(workflow('brain_mask', 'gain', 'save'))
+    steps.start('sub_01_wf.sub_01_dir_AP_wf.brain_mask')
+    steps.end('sub_01_wf.sub_01_dir_AP_wf.brain_mask')
+    steps.start('sub_01_wf.sub_01_dir_AP_wf.bias_wf.estimate')
+    assert told == [
+        Step('dir-AP: brain mask', 0, 2),
+        Step('', 1, 2),
+        Step('dir-AP: brain mask', 1, 3),
+        Step('', 1, 3),
+        Step('dir-AP: bias estimate', 1, 3),
+    ]
 
 
 def test_who_takes_too_long_is_given_up(drive):
@@ -716,11 +827,11 @@ def test_a_result_that_could_not_be_written_is_the_disks_fault(error, reason):
     class Workflow:
         def run(self, plugin):
             for status in ('start', 'exception'):
-                plugin(node, status)
+                plugin._status_callback(node, status)
             raise RuntimeError('2 raised. Re-raising first.') from error
 
-    # the callback stands for the plugin that would call it
-    crashes = graph._run(Workflow(), [run], {}, lambda callback: callback)
+    steps = graph.Steps(None, '01', [run])
+    crashes = graph._run(Workflow(), [run], {}, None, steps)
     assert crashes['sub-01'].startswith(reason)
 
 

@@ -137,6 +137,7 @@ def run_group(settings: Settings) -> int:
     say(
         f'group: {plural(summary.n_runs, "run")} on {plural(len(scanners), "scanner")}'
         f'{left_out}. See {Path(out_dir.name, "group.html").as_posix()}\n'
+        '  tables: group_runs.tsv, group_scanners.tsv; audit: group_batcheffects.json\n'
     )
     return EXIT_DONE
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import json
 import logging
 import os
 import signal
@@ -43,7 +44,9 @@ from bidsharmony.cli.parser import (
     build_parser,
     parse_args,
 )
+from bidsharmony.cli.places import places_written
 from bidsharmony.cli.plugin import unshared_folders, why_no_cluster
+from bidsharmony.cli.progress import watching
 
 if TYPE_CHECKING:
     from bidsharmony.settings import Settings
@@ -53,7 +56,18 @@ LOGGER = logging.getLogger('bidsharmony')
 LIBRARY_LEVELS = (logging.WARNING, logging.WARNING, logging.INFO, logging.DEBUG)
 """What libraries may log for each ``-v``; bidsharmony itself is at DEBUG from the first."""
 
-FAILURES = ('run', 'status', 'reason')
+FAILURES = {
+    'run': {'Description': 'path of the input image, relative to its dataset'},
+    'status': {
+        'Description': 'what became of the run',
+        'Levels': {
+            'refused': 'not processed: the input cannot be used',
+            'failed': 'processing began and did not end',
+        },
+    },
+    'reason': {'Description': 'the cause, and what to do'},
+}
+"""Data dictionary of ``logs/failures.tsv``, in the order of its columns."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -158,7 +172,8 @@ def _participant_level(settings: Settings, collection: Collection) -> int:
 
     from bidsharmony.supervise import run_participants
 
-    outcomes = run_participants(settings, collection)
+    with watching(settings.verbose_count) as watch:
+        outcomes = run_participants(settings, collection, watch=watch)
     rows = [(item.relative, 'refused', item.reason) for item in collection.refused]
     known = {relative for relative, _, _ in rows}
     rows += [(o.run, o.status, o.reason) for o in outcomes if o.run not in known]
@@ -174,7 +189,9 @@ def _participant_level(settings: Settings, collection: Collection) -> int:
         among=collection.participants,
         besides=[item.relative for item in collection.skipped],
     )
-    _cite(settings.output_dir, [run for run, status, _ in rows if status == 'done'])
+    done = [run for run, status, _ in rows if status == 'done']
+    _cite(settings.output_dir, done)
+    say(places_written(settings.output_dir, done, failed=bool(failures)))
     if any(outcome.errno for outcome in outcomes):
         return EXIT_ENVIRONMENT
     if failures:
@@ -230,7 +247,7 @@ def write_failures(
     among: Sequence[str],
     besides: Sequence[str] = (),
 ) -> Path:
-    """Bring ``logs/failures.tsv`` up to date for the participants of this call.
+    """Bring ``logs/failures.tsv`` and its dictionary up to date for the participants of this call.
 
     Rows of other participants stay: an array job writes one participant at a time.
 
@@ -268,18 +285,24 @@ def write_failures(
                 if len(row) == len(FAILURES)
                 and (row[0].split('/')[0] not in among or row[0] in besides)
             }
-        draft = path.with_name(f'.failures.{uuid.uuid4().hex}')
-        text = '\n'.join('\t'.join(row) for row in [FAILURES, *sorted(rows)])
-        try:
-            draft.write_text(text + '\n', encoding='utf-8')
-            draft.replace(path)
-        except OSError as error:
-            # a full disk fails without a name
-            error.filename = str(path)
-            raise
-        finally:
-            draft.unlink(missing_ok=True)
+        text = '\n'.join('\t'.join(row) for row in [tuple(FAILURES), *sorted(rows)])
+        _replace(path, text + '\n')
+        _replace(path.with_suffix('.json'), json.dumps(FAILURES, indent=2) + '\n')
     return path
+
+
+def _replace(path: Path, text: str) -> None:
+    """Replace a small file beside the logs in one step; an `OSError` names it."""
+    draft = path.with_name(f'.failures.{uuid.uuid4().hex}')
+    try:
+        draft.write_text(text, encoding='utf-8')
+        draft.replace(path)
+    except OSError as error:
+        # a full disk fails without a name
+        error.filename = str(path)
+        raise
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

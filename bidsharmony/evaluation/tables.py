@@ -26,6 +26,13 @@ FEATURES = {
 DISTANCES = (1, 2, 4)
 LESION_RULES = {'trace_bright': 'bright on the trace', 'adc_dark': 'dark on the ADC'}
 CHANNEL_NAMES = {'b0': 'b=0 image', 'trace': 'trace-weighted image'}
+TRACE_METHODS = {
+    'tensor': 'from tensors fitted to that shell',
+    'geometric': 'geometric mean of the volumes of that shell, or the trace image of the scanner',
+}
+ANSWERS = {'true': 'yes', 'false': 'no'}
+DIMENSIONLESS = '1'
+"""Units of counts and ratios, as UCUM writes them: what has none might have been forgotten."""
 
 
 @dataclass(frozen=True)
@@ -36,19 +43,22 @@ class Column:
     description: str
     units: str
     read: Callable[[Mapping[str, Any]], Any]
+    levels: Mapping[str, str] | None = None
 
 
 def _number(name: str, description: str, units: str, *keys: str) -> Column:
-    return Column(name, description, units, lambda qc: numeric(qc, *keys))
+    return Column(name, description, units or DIMENSIONLESS, lambda qc: numeric(qc, *keys))
 
 
-def _word(name: str, description: str, *keys: str) -> Column:
+def _word(
+    name: str, description: str, *keys: str, levels: Mapping[str, str] | None = None
+) -> Column:
     def read(qc: Any) -> Any:
         for key in keys:
             qc = qc.get(key) if isinstance(qc, Mapping) else None
         return qc if isinstance(qc, str | bool) else None
 
-    return Column(name, description, '', read)
+    return Column(name, description, '', read, levels)
 
 
 def _spectral(channel: str, side: str) -> Column:
@@ -114,9 +124,10 @@ RUN_COLUMNS = (
     _number('b_acquired', 'b-value of the shell that the trace image stems from', 's/mm^2',
             'summary', 'b_acquired'),
     _number('n_directions', 'directions on that shell', '', 'summary', 'n_directions'),
-    _word('trace_method', 'tensor or geometric', 'summary', 'trace_method'),
-    _word('extrapolated', 'true if that shell lies outside 800-1200 s/mm^2',
-          'summary', 'extrapolated'),
+    _word('trace_method', 'how the trace image was made of that shell',
+          'summary', 'trace_method', levels=TRACE_METHODS),
+    _word('extrapolated', 'whether that shell lies outside 800-1200 s/mm^2',
+          'summary', 'extrapolated', levels=ANSWERS),
     _number('mask_volume', 'volume of the brain mask', 'ml', 'summary', 'mask_volume_ml'),
     _number('max_ratio_change', 'largest relative change of S_b/S_0 in the brain', '',
             'guarantee', 'max_ratio_change'),
@@ -134,7 +145,7 @@ RUN_COLUMNS = (
                 '', 'lesions', 'dice', rule, 'before_after')
         for rule, text in LESION_RULES.items()
     ),
-    Column('n_warnings', 'warnings on the participant page', '',
+    Column('n_warnings', 'warnings on the participant page', DIMENSIONLESS,
            lambda qc: len(qc.get('warnings') or ())),
     *FIGURES,
 )  # fmt: skip
@@ -144,9 +155,9 @@ SCANNER_FIXED = {
     'manufacturer': ('manufacturer, spelling normalised', ''),
     'model': ('model, spelling normalised', ''),
     'field_strength': ('field strength', 'T'),
-    'n_runs': ('runs', ''),
-    'n_subjects': ('subjects', ''),
-    'n_warnings': ('warnings of these runs', ''),
+    'n_runs': ('runs', DIMENSIONLESS),
+    'n_subjects': ('subjects', DIMENSIONLESS),
+    'n_warnings': ('warnings of these runs', DIMENSIONLESS),
     **{
         f'psd_{channel}_{side}_distance': (
             f'log-spectral distance of the mean spectrum of the {CHANNEL_NAMES[channel]} to the '
@@ -201,7 +212,7 @@ def scanner_rows(summary: GroupSummary) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def run_dictionary(rule: str = '') -> dict[str, dict[str, str]]:
+def run_dictionary(rule: str = '') -> dict[str, dict[str, Any]]:
     """Describe the columns of ``group_runs.tsv`` as BIDS does in the sidecar of a table.
 
     Parameters
@@ -214,11 +225,14 @@ def run_dictionary(rule: str = '') -> dict[str, dict[str, str]]:
     >>> run_dictionary()['adc_after']['Units']
     'mm^2/s'
     """
-    found = {column.name: _described(column.description, column.units) for column in RUN_COLUMNS}
+    found = {
+        column.name: _described(column.description, column.units, column.levels)
+        for column in RUN_COLUMNS
+    }
     return found | ({'scanner': _described(rule, '')} if rule else {})
 
 
-def scanner_dictionary(rule: str = '') -> dict[str, dict[str, str]]:
+def scanner_dictionary(rule: str = '') -> dict[str, dict[str, Any]]:
     """Describe the columns of ``group_scanners.tsv``; for ``rule`` see `run_dictionary`."""
     fixed = {name: _described(*entry) for name, entry in SCANNER_FIXED.items()}
     fixed |= {'scanner': _described(rule, '')} if rule else {}
@@ -249,5 +263,12 @@ def cell(value: Any) -> str:
     return ' '.join(''.join(char if char.isprintable() else ' ' for char in str(value)).split())
 
 
-def _described(description: str, units: str) -> dict[str, str]:
-    return {'Description': description} | ({'Units': units} if units else {})
+def _described(
+    description: str, units: str, levels: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    described: dict[str, Any] = {'Description': description}
+    if units:
+        described['Units'] = units
+    if levels:
+        described['Levels'] = dict(levels)
+    return described

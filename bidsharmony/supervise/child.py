@@ -12,12 +12,14 @@ import itertools
 import logging
 import os
 import re
+import select
 import shutil
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +37,7 @@ from bidsharmony.supervise.marker import (
 )
 from bidsharmony.supervise.needs import NoRoomError, check_disk, needs_of
 from bidsharmony.supervise.places import linked_folder, open_own
-from bidsharmony.supervise.records import Job, Outcome
+from bidsharmony.supervise.records import Job, Outcome, Step
 from bidsharmony.workflows.method import Method
 
 if TYPE_CHECKING:
@@ -58,6 +60,9 @@ _MACHINE = (
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
+MAX_NAME = 200
+"""Characters of a step's name that are sent: with four bytes each, a message fits PIPE_BUF."""
+
 
 class LockedError(OSError):
     """Say that another process works on this participant."""
@@ -71,7 +76,7 @@ def main(
     os.environ.update(environment)
     try:
         _log_to(job.log_file, job.settings.verbose_count)
-        outcomes = work(job)
+        outcomes = work(job, partial(tell, connection))
     except Exception as error:
         LOGGER.exception('%s failed', job.participant)
         code, reason = _judge(job, f'{type(error).__name__}: {error}', error)
@@ -80,12 +85,26 @@ def main(
     connection.close()
 
 
-def work(job: Job) -> list[Outcome]:
+def tell(connection: Connection, step: Step) -> None:
+    """Send a step to the supervisor, if that can be done without waiting and in one piece.
+
+    A pipe that can be written to has room for ``PIPE_BUF`` bytes, and so many are written at once
+    or not at all: who is killed meanwhile leaves no half of a message, and a supervisor that does
+    not listen, since its terminal stands still, holds nobody up.
+    """
+    short = replace(step, name=step.name[:MAX_NAME])
+    if select.select([], [connection], [], 0)[1]:
+        connection.send(short)
+
+
+def work(job: Job, report: Callable[[Step], None] | None = None) -> list[Outcome]:
     """Check, harmonize and finish one participant.
 
     Parameters
     ----------
     job : Job
+    report : callable, optional
+        is given every step of the graph
 
     Returns
     -------
@@ -146,7 +165,9 @@ def work(job: Job) -> list[Outcome]:
             # its name can be guessed, and a shared place such as /scratch lets anyone make it
             _private_folder(work_dir.parent)
         _fresh_folder(work_dir)
-        outcomes |= _harmonize(job, checked, [name for name, _ in refused], staging, work_dir)
+        outcomes |= _harmonize(
+            job, checked, [name for name, _ in refused], staging, work_dir, report
+        )
         whole = [run for run in checked if outcomes[run.run.relative].status == 'done']
         done = [output_stem(run.run.image) for run in whole]
         failed = [(o.run, o.reason) for o in outcomes.values() if o.status == 'failed']
@@ -219,7 +240,12 @@ def work_folder(job: Job) -> Path:
 
 
 def _harmonize(
-    job: Job, checked: list, refused: list[str], staging: Path, work_dir: Path
+    job: Job,
+    checked: list,
+    refused: list[str],
+    staging: Path,
+    work_dir: Path,
+    report: Callable[[Step], None] | None = None,
 ) -> dict[str, Outcome]:
     """Run the graph, and say of every run what became of it."""
     if not checked:
@@ -254,6 +280,7 @@ def _harmonize(
             threads=job.settings.omp_nthreads,
             crash_dir=job.log_file.parent,
             plugin=plugin,
+            report=report,
         )
     outcomes = {}
     for item in checked:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Workflow
 from nipype.pipeline.plugins import LinearPlugin
 from nipype.pipeline.plugins.base import PluginBase
@@ -20,6 +21,7 @@ from bidsharmony.bids.names import output_stem, parse_name
 from bidsharmony.interfaces.inputs import CheckedRun
 from bidsharmony.supervise.cluster import ClusterError
 from bidsharmony.supervise.marker import stem_of
+from bidsharmony.supervise.records import Step
 from bidsharmony.workflows.groups import Sharing, differ_within, find_sharing
 from bidsharmony.workflows.method import Method
 from bidsharmony.workflows.outputs import expected_endings
@@ -45,6 +47,7 @@ def harmonize_runs(
     threads: int,
     crash_dir: Path,
     plugin: Runner | None = None,
+    report: Callable[[Step], None] | None = None,
 ) -> dict[str, str]:
     """Harmonize runs, those of a group with one gain; what fails leaves its partners in peace.
 
@@ -67,6 +70,8 @@ def harmonize_runs(
         for nipype's account of a node that fails
     plugin : callable or None
         makes of a status callback what runs a graph; None runs it in this process
+    report : callable, optional
+        is given every step; one that two graphs share counts once
 
     Returns
     -------
@@ -85,8 +90,13 @@ def harmonize_runs(
     wanted = find_sharing(checked)
     predicted: Predicted = defaultdict(dict)
     failed: dict[str, str] = {}
+    steps = Steps(report, subject, checked)
     if grouped := [run for run in checked if _stem(run) in wanted]:
-        failed |= _run(build(runs=grouped, predict_only=True), grouped, predicted, plugin)
+        workflow = build(runs=grouped, predict_only=True)
+        # what follows is counted too, as it would be without partners: nothing is known of them
+        steps.add(build(runs=checked) if report else workflow)
+        failed |= _run(workflow, grouped, predicted, plugin, steps)
+        steps.forget()
     made: dict[str, Sharing | None] = {}
     while True:
         left = [run for run in checked if _stem(run) not in failed]
@@ -109,7 +119,8 @@ def harmonize_runs(
                 _stem(run): _missed(run, wanted.get(_stem(run)), failed, refused) for run in todo
             },
         )
-        crashes = _run(workflow, todo, predicted, plugin)
+        steps.add(workflow)
+        crashes = _run(workflow, todo, predicted, plugin, steps)
         for run in todo:
             stem = _stem(run)
             made[stem] = sharing.get(stem)
@@ -117,6 +128,52 @@ def harmonize_runs(
                 failed[stem] = reason
                 for stale in [p for p in staging_dir.rglob('*') if stem_of(p.name) == stem]:
                     stale.unlink()
+
+
+class Steps:
+    """Count the steps of a participant's graphs, by name: a second graph repeats some."""
+
+    def __init__(
+        self, report: Callable[[Step], None] | None, subject: str, runs: Sequence[CheckedRun]
+    ) -> None:
+        self._report = report
+        self._labels = {
+            workflow_name(run.run.stem): _stem(run).removeprefix(f'sub-{subject}').lstrip('_')
+            for run in runs
+        }
+        self._known: set[str] = set()
+        self._done: set[str] = set()
+
+    def add(self, workflow: Workflow) -> None:
+        """Count those of a graph that is run next; inputs and outputs of a graph are no steps."""
+        if self._report is None:
+            return
+        self._known.update(
+            f'{workflow.name}.{name}'
+            for name in workflow.list_node_names()
+            if not isinstance(workflow.get_node(name).interface, IdentityInterface)
+        )
+
+    def forget(self) -> None:
+        """Take back what was counted and not done: a better count follows."""
+        self._known &= self._done
+
+    def start(self, name: str) -> None:
+        """Tell that a step begins, by a name that people can read."""
+        _, run, inside = name.split('.', 2)
+        words = inside.replace('_wf.', ' ').replace('.', ' ').replace('_', ' ')
+        label = self._labels.get(run, '')
+        self._tell(f'{label}: {words}' if label else words)
+
+    def end(self, name: str) -> None:
+        """Tell that a step has come to an end."""
+        self._done.add(name)
+        self._tell('')
+
+    def _tell(self, words: str) -> None:
+        if self._report is not None:
+            n_done = len(self._done)
+            self._report(Step(words, n_done, max(n_done, len(self._known | self._done))))
 
 
 def _stem(checked: CheckedRun) -> str:
@@ -157,12 +214,16 @@ def _absent(checked: CheckedRun, staging_dir: Path) -> str:
 
 
 def _run(
-    workflow: Workflow, runs: Sequence[CheckedRun], predicted: Predicted, plugin: Runner | None
+    workflow: Workflow,
+    runs: Sequence[CheckedRun],
+    predicted: Predicted,
+    plugin: Runner | None,
+    steps: Steps,
 ) -> dict[str, str]:
     """Run a graph; give the crash of each run that had one, and note what was predicted."""
     crashes: dict[str, str] = {}
     try:
-        workflow.run(plugin=(plugin or _linear)(_reporter(crashes, predicted)))
+        workflow.run(plugin=(plugin or _linear)(_reporter(crashes, predicted, steps)))
     except ClusterError:
         # not one run's: what is left of the graph was not run at all
         raise
@@ -184,7 +245,9 @@ def _linear(status_callback: Callable[[Any, str], None]) -> PluginBase:
     return LinearPlugin(plugin_args={'status_callback': status_callback})
 
 
-def _reporter(crashes: dict[str, str], predicted: Predicted) -> Callable[[Any, str], None]:
+def _reporter(
+    crashes: dict[str, str], predicted: Predicted, steps: Steps
+) -> Callable[[Any, str], None]:
     """Make a callback that logs how long each node took and remembers each run's first crash."""
     started: dict[str, float] = {}
 
@@ -192,8 +255,10 @@ def _reporter(crashes: dict[str, str], predicted: Predicted) -> Callable[[Any, s
         name = node.fullname
         if status == 'start':
             started[name] = time.monotonic()
+            steps.start(name)
         elif name in started:
             LOGGER.info('%s: %s after %.2f s', name, status, time.monotonic() - started.pop(name))
+            steps.end(name)
             _, run, inside = name.split('.', 2)
             if status == 'exception':
                 crashes.setdefault(run, _last_line(node))

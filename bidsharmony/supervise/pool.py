@@ -22,7 +22,7 @@ from bidsharmony.supervise import child
 from bidsharmony.supervise.cluster import cancel_jobs
 from bidsharmony.supervise.marker import marker_path
 from bidsharmony.supervise.needs import Machine, Needs, needs_of
-from bidsharmony.supervise.records import HIDDEN, Job, Outcome
+from bidsharmony.supervise.records import HIDDEN, Job, Outcome, Step, Watch
 
 LOGGER = logging.getLogger('bidsharmony')
 
@@ -63,13 +63,17 @@ class _Running(NamedTuple):
     began: float
 
 
-def run_participants(settings: Settings, collection: Collection) -> list[Outcome]:
+def run_participants(
+    settings: Settings, collection: Collection, *, watch: Watch | None = None
+) -> list[Outcome]:
     """Harmonize every run of a collection.
 
     Parameters
     ----------
     settings : Settings
     collection : Collection
+    watch : Watch, optional
+        is told of every step
 
     Returns
     -------
@@ -88,6 +92,8 @@ def run_participants(settings: Settings, collection: Collection) -> list[Outcome
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(list(PRELOAD))
     machine = Machine(settings)
+    if watch is not None:
+        watch.planned({job.participant: len(job.runs) for job in waiting})
     outcomes: list[Outcome] = []
     running: list[_Running] = []
     with _signals(), _environment(environment):
@@ -99,14 +105,20 @@ def run_participants(settings: Settings, collection: Collection) -> list[Outcome
                     if not machine.has_room(needs, [item.needs for item in running]):
                         break
                     running.append(_start(context, waiting.pop(0), environment, needs))
+                    if watch is not None:
+                        watch.started(running[-1].job.participant)
                 wait([item.connection for item in running], timeout=LOOK_AGAIN)
                 for item in list(running):
-                    if _has_ended(item):
+                    found = _hear(item, watch)
+                    if found is None and _is_late(item):
+                        found = _give_up(item)
+                    if found is not None:
                         running.remove(item)
-                        outcomes += _report(_collect(item))
-                    elif _is_late(item):
-                        running.remove(item)
-                        outcomes += _report(_give_up(item))
+                        if watch is not None:
+                            watch.ended(item.job.participant)
+                        outcomes += _report(found)
+                if watch is not None:
+                    watch.look()
         except Interrupted:
             _end_server()
             raise
@@ -177,23 +189,41 @@ def _start(
     return _Running(job, process, ours, lifeline, needs, time.monotonic())
 
 
-def _has_ended(item: _Running) -> bool:
-    """See whether a participant answered or died."""
-    return item.connection.poll() or not item.process.is_alive()
+def _hear(item: _Running, watch: Watch | None) -> list[Outcome] | None:
+    """Take what a participant has said: its outcomes, or how it died; None while it works.
 
-
-def _collect(item: _Running) -> list[Outcome]:
-    """Take a participant's answer, or say how it died."""
-    try:
-        outcomes = item.connection.recv()
-    except (EOFError, OSError):
-        item.process.join()
-        _cancel([item.job])
-        outcomes = item.job.all_failed(_cause_of_death(item.process.exitcode, item.job))
+    Steps are for who watches. A process that was killed in the middle of a message has not
+    answered; one that is alive has sent every message whole, or is about to.
+    """
+    outcomes = None
+    while outcomes is None:
+        # asked first: what it says between the two looks is then heard at the next
+        alive = item.process.is_alive()
+        if not item.connection.poll():
+            if alive:
+                return None
+            outcomes = _died(item)
+            break
+        try:
+            message = item.connection.recv()
+        except (EOFError, OSError):
+            outcomes = _died(item)
+            break
+        if not isinstance(message, Step):
+            outcomes = message
+        elif watch is not None:
+            watch.step(item.job.participant, message)
     item.process.join(timeout=GRACE)
     item.connection.close()
     item.lifeline.close()
     return outcomes
+
+
+def _died(item: _Running) -> list[Outcome]:
+    """Say how a participant's process ended that has not answered."""
+    item.process.join()
+    _cancel([item.job])
+    return item.job.all_failed(_cause_of_death(item.process.exitcode, item.job))
 
 
 def _is_late(item: _Running) -> bool:

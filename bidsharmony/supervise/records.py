@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from bidsharmony.bids import DwiRun
 from bidsharmony.settings import Settings
@@ -31,6 +32,34 @@ class Outcome:
     status: Status
     reason: str = ''
     errno: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """Say what a participant's process works at, and how many of its steps are done."""
+
+    name: str
+    n_done: int
+    n_steps: int
+
+
+class Watch(Protocol):
+    """What is told how far participants are, as a table on a terminal is."""
+
+    def planned(self, runs: Mapping[str, int]) -> None:
+        """Hear of all participants, and how many runs each has."""
+
+    def started(self, participant: str) -> None:
+        """Hear that a process works on one."""
+
+    def step(self, participant: str, step: Step) -> None:
+        """Hear how far it is."""
+
+    def ended(self, participant: str) -> None:
+        """Hear that it has come to an end, whichever."""
+
+    def look(self) -> None:
+        """Be given a moment, every second at least."""
 
 
 @dataclass(frozen=True)

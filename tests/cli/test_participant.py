@@ -1,6 +1,8 @@
 """The command finds, hands on, sums up, and exits with the code that fits."""
 
 import errno
+import importlib
+import json
 import os
 import re
 import signal
@@ -57,6 +59,8 @@ def stand_in(monkeypatch):
         calls['group'] = settings
         return calls['group_code']
 
+    # found as a part of the real supervisor, whichever test comes first
+    importlib.import_module('bidsharmony.supervise.places')
     for name, function in (('supervise', run_participants), ('cli.group', run_group)):
         module = ModuleType(f'bidsharmony.{name}')
         setattr(module, function.__name__, function)
@@ -132,7 +136,7 @@ def test_refused_alone_is_a_failure(tmp_path, stand_in):
 def test_outcome_of_a_refused_run_counts_once(tmp_path, stand_in, capsys):
     """A supervisor that repeats the refusals does not double them."""
     root = write_dataset(tmp_path / 'raw', {RUNS[0]: '', **BROKEN})
-    sys.modules['bidsharmony.supervise'].run_participants = lambda _, collection: [
+    sys.modules['bidsharmony.supervise'].run_participants = lambda _, collection, **__: [
         Outcome(RUNS[0], 'done'),
         *(Outcome(item.relative, 'refused', item.reason) for item in collection.refused),
     ]
@@ -263,7 +267,7 @@ def test_sigterm(dataset, stand_in):
     """SIGTERM passes through every ``finally`` and ends in 143; the old handler comes back."""
     cleaned = []
 
-    def run_participants(*_):
+    def run_participants(*_, **__):
         try:
             os.kill(os.getpid(), signal.SIGTERM)
             signal.pause()
@@ -291,6 +295,9 @@ def test_failures_of_array_jobs_add_up(tmp_path):
     write_failures(tmp_path, [('sub-02/dwi/b', 'refused', 'tab\tand\nline')], among=['sub-02'])
     path = write_failures(tmp_path, [], among=['sub-01'])
     assert path.read_text() == 'run\tstatus\treason\nsub-02/dwi/b\trefused\ttab\\tand\\nline\n'
+    described = json.loads(path.with_suffix('.json').read_text())
+    assert list(described) == ['run', 'status', 'reason']
+    assert set(described['status']['Levels']) == {'refused', 'failed'}
 
 
 def test_drafts_of_failures_do_not_stay(tmp_path, monkeypatch):

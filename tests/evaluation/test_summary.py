@@ -257,3 +257,7 @@ def test_every_column_is_described():
     for dictionary in (run_dictionary(), scanner_dictionary()):
         assert all(entry['Description'] for entry in dictionary.values())
     assert scanner_dictionary()['psd_b0_after_distance']['Units'] == 'dB'
+    assert scanner_dictionary()['n_runs']['Units'] == '1'
+    found = run_dictionary()
+    assert set(found['trace_method']['Levels']) == {'tensor', 'geometric'}
+    assert set(found['extrapolated']['Levels']) == {cell(True), cell(False)}
