@@ -163,7 +163,9 @@ def test_shapes_are_read(tmp_path, kind, order, ending):
     assert needs.shape_of(path) == (5, 6, 7, 2)
 
 
-@pytest.mark.parametrize('content', [None, b'', b'no image', bytes(540), gzip.compress(b'\x5c', mtime=0)])
+@pytest.mark.parametrize(
+    'content', [None, b'', b'no image', bytes(540), gzip.compress(b'\x5c', mtime=0)]
+)
 def test_what_cannot_be_read_needs_no_more_than_the_least(tmp_path, content):
     """The gate refuses it."""
     image = tmp_path / 'sub-01_dwi.nii.gz'
