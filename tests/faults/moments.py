@@ -29,7 +29,9 @@ def at_a_moment(
 ) -> Command:
     """Start the command, and hand it over, running, at a moment of a kind.
 
-    How long it takes varies: where it ended before the moment came, it is started again.
+    How long it takes varies: where it ended before the moment came, it is started again, and the
+    moment is drawn from half as long a time, since the machine may have been busy when it was
+    measured.
 
     Raises
     ------
@@ -39,7 +41,7 @@ def at_a_moment(
     for draw in range(DRAWS):
         command = study.start(out, [label])
         # where no draft comes, since nothing small is new, none will
-        wait_for_moment('work' if draw else kind, command, study, out, label, rng)
+        wait_for_moment('work' if draw else kind, command, study, out, label, rng, 0.5**draw)
         if command.running():
             return command
         command.kill_all()
@@ -49,14 +51,23 @@ def at_a_moment(
 
 
 def wait_for_moment(
-    kind: str, command: Command, study: Study, out: Path, label: str, rng: np.random.Generator
+    kind: str,
+    command: Command,
+    study: Study,
+    out: Path,
+    label: str,
+    rng: np.random.Generator,
+    share: float = 1.0,
 ) -> None:
-    """Wait for a moment of a kind, or for the end of the command if that comes first."""
+    """Wait for a moment of a kind, or for the end of the command if that comes first.
+
+    ``share`` is that of the measured times that moments are drawn from.
+    """
     if kind == 'whole':
-        _until(command, command.began + rng.uniform(0, study.lasts))
+        _until(command, command.began + rng.uniform(0, share * study.lasts))
     elif kind == 'work':
         command.until(lambda: 'started' in command.said())
-        _until(command, time.monotonic() + rng.uniform(0, study.lasts - study.starts))
+        _until(command, time.monotonic() + rng.uniform(0, share * (study.lasts - study.starts)))
     elif kind == 'names':
         command.until((out / f'sub-{label}').exists)
         _until(command, time.monotonic() + rng.uniform(0, study.names))
