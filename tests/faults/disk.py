@@ -43,12 +43,12 @@ def disk(study: Study, count: int, rng: np.random.Generator, place: Path) -> Ite
 def _fill(study: Study, step: str, rng: np.random.Generator, mount: Path) -> Tried:
     """Let the disk be full at a step, and see what is said and what is left."""
     label, out = study.labels[0], mount / 'out'
-    for _ in range(DRAWS):
+    for draw in range(DRAWS):
         # what is said goes elsewhere than to the disk that fills
         log = mount.with_name(f'{mount.name}.txt')
         with Command(study.argv(out, [label]), log) as command:
             if step != 'start':
-                wait_for_moment(step, command, study, out, label, rng)
+                wait_for_moment(step, command, study, out, label, rng, 0.5**draw)
                 fill(mount)
             full = time.monotonic()
             try:
