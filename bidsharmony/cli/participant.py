@@ -208,7 +208,8 @@ def _write_options(settings: Settings, level: str) -> None:
     text = config_text(settings, build_parser()._actions)
     path = folder / f'bidsharmony_{level}.toml'
     try:
-        write_atomic(path, text)
+        with _swept(folder, path.name):
+            write_atomic(path, text)
     except OSError as error:
         # a full disk fails without a name
         error.filename = str(path)
@@ -228,7 +229,8 @@ def _cite(output_dir: Path, done: Sequence[str]) -> None:
     files = [output_dir / place.parent / f'{output_stem(place)}{QC_SUFFIX}' for place in places]
     # one that another job is just replacing is left out
     documents = [read_qc(file) for file in files if file.is_file()]
-    write_citation(output_dir / 'logs', documents, __version__)
+    with _swept(output_dir / 'logs', 'CITATION.*'):
+        write_citation(output_dir / 'logs', documents, __version__)
 
 
 def _summary(counts: Counter[str], failures: Sequence[tuple[str, str, str]]) -> str:
@@ -303,6 +305,16 @@ def _replace(path: Path, text: str) -> None:
         raise
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _swept(folder: Path, names: str) -> Iterator[None]:
+    """Hold the lock of ``logs``, and remove drafts of files there whose writers died."""
+    with _locked(folder / '.failures.lock') as held:
+        if held:
+            for left in folder.glob(f'.{names}.{"[a-z0-9_]" * 8}'):
+                left.unlink(missing_ok=True)
+        yield
 
 
 @contextlib.contextmanager
