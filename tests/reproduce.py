@@ -313,7 +313,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m tests.reproduce', description=__doc__)
     parser.add_argument('--table', type=Path, help='CSV file to write')
     parser.add_argument('--keep', type=Path, metavar='DIR', help='work there, and leave it')
-    parser.add_argument('--tiny-only', action='store_true', help='leave the shipped network out')
+    parser.add_argument(
+        '--studies', nargs='+', choices=('tiny', 'virtual'), default=('tiny', 'virtual')
+    )
     parser.add_argument(
         '--only', nargs='+', metavar='CONDITION', help='these, by their names in the table'
     )
@@ -327,10 +329,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
-        (folder / 'tiny').mkdir(parents=True)
-        rows = compare(tiny_study(folder / 'tiny'), folder / 'tiny', options.only, say)
-        if not options.tiny_only:
-            (folder / 'shipped').mkdir()
+        rows = []
+        if 'tiny' in options.studies:
+            (folder / 'tiny').mkdir(parents=True)
+            rows += compare(tiny_study(folder / 'tiny'), folder / 'tiny', options.only, say)
+        if 'virtual' in options.studies:
+            (folder / 'shipped').mkdir(parents=True)
             virtual = virtual_study(folder / 'shipped')
             chosen = [name for name in WITH_SHIPPED if name in (options.only or WITH_SHIPPED)]
             rows += compare(virtual, folder / 'shipped', chosen, say)
