@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,21 +17,17 @@ from tempfile import TemporaryDirectory
 
 from PIL import Image
 
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from tests.browser import CHROMIUM  # noqa: E402
+from tests.browser import FLAGS as QUIET  # noqa: E402
+
 STATIC = Path(__file__).resolve().parent / '_static'
 COLORS = 192
 LARGEST = 300_000  # bytes of a picture
-BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
-FLAGS = (
-    '--headless',
-    '--no-sandbox',
-    '--disable-gpu',
-    '--hide-scrollbars',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-    '--allow-file-access-from-files',
-)
+FLAGS = (*QUIET, '--allow-file-access-from-files')
 DARK = '--blink-settings=preferredColorScheme=0'
 SHOTS = (
     ('page-participant.png', 'participant', 1400, 1500, ()),
@@ -54,7 +49,7 @@ def is_simulated(bids_dir: Path) -> bool:
     return any('phantom' in maker for maker in makers)
 
 
-def shoot(browser: str, page: Path, width: int, height: int, flags: tuple[str, ...]) -> bytes:
+def shoot(page: Path, width: int, height: int, flags: tuple[str, ...]) -> bytes:
     """Open a page in a window of this size and return what is seen as a small PNG."""
     with TemporaryDirectory() as folder:
         # a browser has a narrowest window, a frame has none
@@ -62,7 +57,7 @@ def shoot(browser: str, page: Path, width: int, height: int, flags: tuple[str, .
         frame.write_text(FRAME.format(uri=page.resolve().as_uri(), width=width, height=height))
         subprocess.run(
             [
-                browser, *FLAGS, *flags, f'--user-data-dir={folder}/profile',
+                CHROMIUM, *FLAGS, *flags, f'--user-data-dir={folder}/profile',
                 f'--window-size={max(width, 600)},{height}', f'--screenshot={shot}',
                 frame.as_uri(),
             ],
@@ -86,9 +81,8 @@ def main() -> int:
     parser.add_argument('output_dir', type=Path, help='made of it by bidsharmony')
     parser.add_argument('--static', type=Path, default=STATIC, help='where pictures go')
     options = parser.parse_args()
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        parser.error(f'no browser: install one of {", ".join(BROWSERS)}')
+    if CHROMIUM is None:
+        parser.error('no browser: install chromium')
     if not is_simulated(options.bids_dir):
         parser.error(f'{options.bids_dir}: not made by bidsharmony-phantom')
     pages = {
@@ -101,7 +95,7 @@ def main() -> int:
         if page is None or not page.is_file():
             sys.stdout.write(f'{name}: no such page, left as it is\n')
             continue
-        content = shoot(browser, page, width, height, flags)
+        content = shoot(page, width, height, flags)
         (options.static / name).write_bytes(content)
         sys.stdout.write(f'{name}: {len(content) / 1000:.0f} kB\n')
         code = code or int(len(content) > LARGEST)

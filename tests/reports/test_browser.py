@@ -1,6 +1,5 @@
 """The pages opened in a browser, wide and as narrow as a phone, are not blank."""
 
-import shutil
 import subprocess
 
 import numpy as np
@@ -10,19 +9,9 @@ from PIL import Image
 from bidsharmony.cli.group import run_group
 from bidsharmony.reports.participant import write_participant_page
 from bidsharmony.settings import Settings
+from tests.browser import CHROMIUM, FLAGS
 from tests.synthetic_runs import study
 
-CHROMIUM = shutil.which('chromium')
-FLAGS = (
-    '--headless',
-    '--no-sandbox',
-    '--disable-gpu',
-    '--hide-scrollbars',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-)
 HEIGHT = 1200  # pixels
 FEWEST_LEVELS = 16
 """Grey levels of a page with text and pictures; a blank one has one or two."""

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.browser import CHROMIUM
+from tests.browser import FLAGS as QUIET
 from tests.reports.pages import Page
 from tests.security.payloads import PAYLOADS, as_shown, shown, skeleton
 from tests.security.test_pages import (
@@ -17,12 +19,7 @@ from tests.security.test_pages import (
     participant_page,
 )
 
-CHROMIUM = shutil.which('chromium')
-FLAGS = (
-    *('--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-sync'),
-    *('--disable-background-networking', '--disable-component-update', '--disable-extensions'),
-    '--host-resolver-rules=MAP * ~NOTFOUND',
-)
+FLAGS = (*QUIET, '--host-resolver-rules=MAP * ~NOTFOUND')
 OWN = ('file:', 'data:', 'about:', 'chrome:', 'chrome-untrusted:', 'devtools:', 'blob:')
 """Where a page may take something from without a network."""
 
