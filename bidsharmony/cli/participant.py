@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import json
 import logging
-import os
 import signal
 import sys
-import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -26,7 +21,6 @@ from bidsharmony.bids import (
     write_compat_description,
     write_dataset_description,
 )
-from bidsharmony.cli.config import config_text
 from bidsharmony.cli.listing import (
     complain,
     complain_of_machine,
@@ -41,7 +35,6 @@ from bidsharmony.cli.parser import (
     EXIT_SIGNAL,
     EXIT_SOME_FAILED,
     EXIT_USAGE,
-    build_parser,
     parse_args,
 )
 from bidsharmony.cli.places import places_written
@@ -55,19 +48,6 @@ LOGGER = logging.getLogger('bidsharmony')
 
 LIBRARY_LEVELS = (logging.WARNING, logging.WARNING, logging.INFO, logging.DEBUG)
 """What libraries may log for each ``-v``; bidsharmony itself is at DEBUG from the first."""
-
-FAILURES = {
-    'run': {'Description': 'path of the input image, relative to its dataset'},
-    'status': {
-        'Description': 'what became of the run',
-        'Levels': {
-            'refused': 'not processed: the input cannot be used',
-            'failed': 'processing began and did not end',
-        },
-    },
-    'reason': {'Description': 'the cause, and what to do'},
-}
-"""Data dictionary of ``logs/failures.tsv``, in the order of its columns."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -147,13 +127,17 @@ def _run(settings: Settings) -> int:
         if code == EXIT_DONE or is_anything_finished(settings.output_dir):
             group_code = run_group(settings)
             if group_code == EXIT_DONE:
-                _write_options(settings, 'group')
+                from bidsharmony.cli.logs import write_options
+
+                write_options(settings, 'group')
             code = code or group_code
     return code
 
 
 def _participant_level(settings: Settings, collection: Collection) -> int:
     """Harmonize what was found; log what was left out, and sum up."""
+    # what works with files of the output comes after --help, which needs none of it
+    from bidsharmony.cli.logs import write_citation, write_failures, write_options
     from bidsharmony.supervise.places import refuse_links
 
     refuse_links(settings.output_dir)
@@ -164,7 +148,7 @@ def _participant_level(settings: Settings, collection: Collection) -> int:
     write_dataset_description(settings.output_dir, settings.bids_dir, **described)
     if settings.qsiprep_compat:
         write_compat_description(settings.output_dir, settings.bids_dir, **described)
-    _write_options(settings, 'participant')
+    write_options(settings, 'participant')
     for item in collection.skipped:
         LOGGER.info('%s: skipped, %s.', printable(item.relative), printable(item.reason))
     for item in collection.refused:
@@ -190,47 +174,13 @@ def _participant_level(settings: Settings, collection: Collection) -> int:
         besides=[item.relative for item in collection.skipped],
     )
     done = [run for run, status, _ in rows if status == 'done']
-    _cite(settings.output_dir, done)
+    write_citation(settings.output_dir, done)
     say(places_written(settings.output_dir, done, failed=bool(failures)))
     if any(outcome.errno for outcome in outcomes):
         return EXIT_ENVIRONMENT
     if failures:
         return EXIT_SOME_FAILED
     return EXIT_DONE if counts['done'] else EXIT_USAGE
-
-
-def _write_options(settings: Settings, level: str) -> None:
-    """Write the options of a level's last call into ``logs``, to be used again."""
-    from bidsharmony.reports.page import write_atomic
-
-    folder = settings.output_dir / 'logs'
-    folder.mkdir(parents=True, exist_ok=True)
-    text = config_text(settings, build_parser()._actions)
-    path = folder / f'bidsharmony_{level}.toml'
-    try:
-        with _swept(folder, path.name):
-            write_atomic(path, text)
-    except OSError as error:
-        # a full disk fails without a name
-        error.filename = str(path)
-        raise
-
-
-def _cite(output_dir: Path, done: Sequence[str]) -> None:
-    """Write the methods and references of the runs of this call into ``logs``."""
-    if not done:
-        return
-    from bidsharmony.bids.names import output_stem
-    from bidsharmony.evaluation.finished import QC_SUFFIX
-    from bidsharmony.reports.methods import write_citation
-    from bidsharmony.reports.participant import read_qc
-
-    places = [Path(name) for name in done]
-    files = [output_dir / place.parent / f'{output_stem(place)}{QC_SUFFIX}' for place in places]
-    # one that another job is just replacing is left out
-    documents = [read_qc(file) for file in files if file.is_file()]
-    with _swept(output_dir / 'logs', 'CITATION.*'):
-        write_citation(output_dir / 'logs', documents, __version__)
 
 
 def _summary(counts: Counter[str], failures: Sequence[tuple[str, str, str]]) -> str:
@@ -240,96 +190,6 @@ def _summary(counts: Counter[str], failures: Sequence[tuple[str, str, str]]) -> 
     lines = [f'{plural(counts.total(), "image")}: {told}']
     lines += [f'  {status} {run}: {reason}' for run, status, reason in failures]
     return '\n'.join(printable(line) for line in lines) + '\n'
-
-
-def write_failures(
-    output_dir: Path,
-    failures: Sequence[tuple[str, str, str]],
-    *,
-    among: Sequence[str],
-    besides: Sequence[str] = (),
-) -> Path:
-    """Bring ``logs/failures.tsv`` and its dictionary up to date for the participants of this call.
-
-    Rows of other participants stay: an array job writes one participant at a time.
-
-    Parameters
-    ----------
-    output_dir : Path
-        the derivatives
-    failures : sequence of (run, status, reason)
-        what failed now
-    among : sequence of str
-        participants' folders (``sub-01``) whose earlier rows are out of date
-    besides : sequence of str
-        images of theirs that this call passed over, as those of another session: their rows stay
-
-    Returns
-    -------
-    Path
-        the table
-    """
-    path = output_dir / 'logs' / 'failures.tsv'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.with_name('.failures.lock')) as held:
-        if held:
-            # drafts of processes that died
-            for left in path.parent.glob(f'.failures.{"[0-9a-f]" * 32}'):
-                left.unlink(missing_ok=True)
-        # an escaped cell holds no tab and no line break
-        rows = {tuple(map(printable, row)) for row in failures}
-        if path.is_file() and not path.is_symlink():
-            with path.open(encoding='utf-8', errors='replace', newline='') as file:
-                earlier = list(csv.reader(file, delimiter='\t', quoting=csv.QUOTE_NONE))[1:]
-            rows |= {
-                tuple(row)
-                for row in earlier
-                if len(row) == len(FAILURES)
-                and (row[0].split('/')[0] not in among or row[0] in besides)
-            }
-        text = '\n'.join('\t'.join(row) for row in [tuple(FAILURES), *sorted(rows)])
-        _replace(path, text + '\n')
-        _replace(path.with_suffix('.json'), json.dumps(FAILURES, indent=2) + '\n')
-    return path
-
-
-def _replace(path: Path, text: str) -> None:
-    """Replace a small file beside the logs in one step; an `OSError` names it."""
-    draft = path.with_name(f'.failures.{uuid.uuid4().hex}')
-    try:
-        draft.write_text(text, encoding='utf-8')
-        draft.replace(path)
-    except OSError as error:
-        # a full disk fails without a name
-        error.filename = str(path)
-        raise
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _swept(folder: Path, names: str) -> Iterator[None]:
-    """Hold the lock of ``logs``, and remove drafts of files there whose writers died."""
-    with _locked(folder / '.failures.lock') as held:
-        if held:
-            for left in folder.glob(f'.{names}.{"[a-z0-9_]" * 8}'):
-                left.unlink(missing_ok=True)
-        yield
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[bool]:
-    """Hold a lock among the jobs of one output; go on without it where there are no locks."""
-    import fcntl
-
-    from bidsharmony.supervise.places import open_own
-
-    with os.fdopen(open_own(path, os.O_WRONLY), 'w') as file:
-        held = False
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-            held = True
-        yield held
 
 
 def _nothing_to_do(collection: Collection, bids_dir: Path) -> str:

@@ -8,10 +8,9 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
-from bidsharmony.reports.page import environment, number, part, render, write_atomic
+from bidsharmony.reports.page import environment, number, part, render
 
 TRACE_METHODS = {
     'tensor': 'a tensor fit',
@@ -177,37 +176,26 @@ def reference_text(key: str) -> str:
     )
 
 
-def write_citation(
-    folder: Path, documents: Sequence[Mapping[str, Any]], version: str
-) -> tuple[Path, Path, Path]:
-    """Write ``CITATION.md``, ``CITATION.html`` and ``CITATION.bib``.
+def citation(documents: Sequence[Mapping[str, Any]], version: str) -> dict[str, str]:
+    """Write the methods and references of runs as Markdown, as a page and as a bibliography.
 
     The Markdown cites by the keys of the ``.bib`` file, as pandoc reads it.
 
     Parameters
     ----------
-    folder : Path
-        that exists
     documents : sequence of mapping
         contents of ``qc.json`` of the runs that the text is about
     version : str
 
-    Raises
-    ------
-    OSError
-        if the folder cannot be written
+    Returns
+    -------
+    dict
+        ``CITATION.md``, ``CITATION.html`` and ``CITATION.bib`` to their texts
     """
     view = methods_view(documents, version)
     listed = '\n'.join(f'- {key}: {reference_text(key)}' for key in view['keys'])
-    return (
-        write_atomic(
-            folder / 'CITATION.md',
-            f'# Methods\n\n{view["markdown"]}\n\n# References\n\n{listed}\n',
-        ),
-        write_atomic(
-            folder / 'CITATION.html', render('citation.html', methods=view, version=version)
-        ),
-        write_atomic(
-            folder / 'CITATION.bib', '\n\n'.join(bibliography()[k][0] for k in view['keys']) + '\n'
-        ),
-    )
+    return {
+        'CITATION.md': f'# Methods\n\n{view["markdown"]}\n\n# References\n\n{listed}\n',
+        'CITATION.html': render('citation.html', methods=view, version=version),
+        'CITATION.bib': '\n\n'.join(bibliography()[key][0] for key in view['keys']) + '\n',
+    }

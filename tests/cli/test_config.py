@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bidsharmony.cli import participant
 from bidsharmony.cli.config import config_text
 from bidsharmony.cli.docker import translate
+from bidsharmony.cli.logs import write_options
 from bidsharmony.cli.parser import build_parser, parse_args
 from tests.datasets import write_dataset
 
@@ -173,7 +173,7 @@ def test_a_file_that_cannot_be_read(here, capsys, content, said):
 def test_options_of_a_call_can_be_used_again(here, arguments):
     """They are written beside the logs, and give the same settings from anywhere."""
     settings = parse_args([*PLACES, *arguments])
-    participant._write_options(settings, 'participant')
+    write_options(settings, 'participant')
     written = here / 'out' / 'logs' / 'bidsharmony_participant.toml'
     assert parse_args([*PLACES, '--config-file', str(written)]) == settings
     folder = here / 'elsewhere'

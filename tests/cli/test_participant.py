@@ -15,7 +15,8 @@ from types import ModuleType
 import pytest
 
 from bidsharmony.bids import BIDSError
-from bidsharmony.cli.participant import main, write_failures
+from bidsharmony.cli.logs import write_failures
+from bidsharmony.cli.participant import main
 
 # the parts of the real one stay within reach when a stand-in takes its name
 from bidsharmony.supervise import needs, places  # noqa: F401
@@ -325,7 +326,7 @@ def test_a_full_disk_is_told_after_the_summary(dataset, stand_in, capsys, monkey
         path = output_dir / 'logs' / 'failures.tsv'
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr('bidsharmony.cli.participant.write_failures', full)
+    monkeypatch.setattr('bidsharmony.cli.logs.write_failures', full)
     assert main(command(dataset)) == 3
     said = capsys.readouterr()
     assert said.out.startswith('3 images: 2 done')

@@ -6,11 +6,11 @@ import pytest
 
 from bidsharmony.reports.methods import (
     bibliography,
+    citation,
     methods_view,
     reference_text,
     software_versions,
     stated,
-    write_citation,
 )
 from tests.reports.pages import PAYLOADS, Page, faults
 from tests.synthetic_runs import qc
@@ -100,17 +100,15 @@ def test_references_are_whole(key):
 def test_files_hold_the_text_of_the_page(tmp_path):
     """Markdown with keys, a page with numbers, and the entries that are cited."""
     documents = [qc('01', 'avanto'), qc('02', 'prisma')]
-    written = write_citation(tmp_path, documents, '1.2.3')
-    assert [path.name for path in written] == ['CITATION.md', 'CITATION.html', 'CITATION.bib']
-    markdown, html, bib = (path.read_text() for path in written)
+    written = citation(documents, '1.2.3')
+    assert list(written) == ['CITATION.md', 'CITATION.html', 'CITATION.bib']
+    markdown, html, bib = written.values()
     assert faults(html, tmp_path) == []
     view = methods_view(documents, '1.2.3')
     assert view['markdown'] in markdown
     assert 'bidsharmony 1.2.3' in Page(html).words
     assert re.findall(r'^@article\{(\w+),', bib, re.MULTILINE) == view['keys']
-    assert [path.read_text() for path in write_citation(tmp_path, documents, '1.2.3')] == [
-        markdown, html, bib,
-    ]  # fmt: skip
+    assert citation(documents, '1.2.3') == written
 
 
 def test_versions_are_those_installed():
@@ -133,7 +131,6 @@ def test_nothing_of_a_file_enters_but_numbers_and_a_hash(tmp_path, payload):
     document['series'] = {'noise_gain': 0.5, 'voxel_mm': [payload]}
     found = stated([document])
     assert payload not in str(found)
-    for path in write_citation(tmp_path, [document], '1'):
-        text = path.read_text()
+    for text in citation([document], '1').values():
         assert payload not in text
         assert 'alert' not in text

@@ -11,7 +11,8 @@ import pytest
 from bidsharmony.bids import collect_dwi
 from bidsharmony.bids.names import NOT_REPEATED, public
 from bidsharmony.cli.group import run_group
-from bidsharmony.cli.participant import main, write_failures
+from bidsharmony.cli.logs import write_failures
+from bidsharmony.cli.participant import main
 from bidsharmony.settings import Settings
 from bidsharmony.supervise import child, marker
 from bidsharmony.supervise.child import _judge, _locked, _log_to
