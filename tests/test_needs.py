@@ -13,8 +13,8 @@ import pytest
 
 from bidsharmony.settings import Settings
 from bidsharmony.supervise import needs
-from bidsharmony.supervise.child import _judge
 from bidsharmony.supervise.needs import MB, Machine, Needs, available_mb, check_disk
+from bidsharmony.supervise.reasons import judge
 from tests import tiny_dataset
 from tests.test_supervise import job_of
 
@@ -70,7 +70,7 @@ def test_a_disk_that_is_too_small_is_found_before_any_work(tmp_path, disk):
     (tmp_path / 'out').mkdir()
     with pytest.raises(OSError, match='49 MB are free and about 50 MB are needed') as caught:
         check_disk(SMALL, settings)
-    code, reason = _judge(job_of(tmp_path / 'out'), str(caught.value), caught.value)
+    code, reason = judge(job_of(tmp_path / 'out'), str(caught.value), caught.value)
     assert code == errno.ENOSPC
     assert reason.startswith('out: 49 MB')
     disk['out'] = 51

@@ -26,14 +26,9 @@ from bidsharmony.bids import B0Source, Collection, DwiRun, Refused, Scanner, col
 from bidsharmony.network.weights import WeightsError
 from bidsharmony.settings import Settings
 from bidsharmony.supervise import child, compat, finish, graph, marker, pool
-from bidsharmony.supervise.child import (
-    LockedError,
-    _fresh_folder,
-    _judge,
-    _locked,
-    _private_folder,
-    work_folder,
-)
+from bidsharmony.supervise.child import _locked, work_folder
+from bidsharmony.supervise.places import fresh_folder, private_folder
+from bidsharmony.supervise.reasons import LockedError, judge
 from bidsharmony.supervise.records import Job, Outcome, Step
 from tests import tiny_dataset
 
@@ -427,7 +422,7 @@ def test_unusable_weights_stop_the_participant_before_its_graph(tmp_path, monkey
     job = Job('sub-01', (run_of('01'),), (), (), settings, '1')
     with pytest.raises(WeightsError) as caught:
         child._harmonize(job, [None], [], tmp_path, tmp_path)
-    _, reason = _judge(job, f'WeightsError: {caught.value}', caught.value)
+    _, reason = judge(job, f'WeightsError: {caught.value}', caught.value)
     assert reason.startswith('w.safetensors: not usable weights')
 
 
@@ -757,15 +752,15 @@ def test_stale_files_leave_the_dataset_that_others_read(tmp_path):
 
 def test_work_folder_is_private_and_empty(tmp_path):
     """Nobody else may put a pickle there."""
-    folder = _fresh_folder(tmp_path / 'work')
+    folder = fresh_folder(tmp_path / 'work')
     (folder / 'old').touch()
-    assert not list(_fresh_folder(folder).iterdir())
+    assert not list(fresh_folder(folder).iterdir())
     assert folder.stat().st_mode & 0o777 == 0o700
     (tmp_path / 'link').symlink_to(folder)
-    for make in (_fresh_folder, _private_folder):
+    for make in (fresh_folder, private_folder):
         with pytest.raises(OSError, match='somebody else'):
             make(tmp_path / 'link')
-    _private_folder(tmp_path / 'parent')
+    private_folder(tmp_path / 'parent')
     assert (tmp_path / 'parent').stat().st_mode & 0o777 == 0o700
 
 
@@ -794,7 +789,7 @@ def test_outputs_that_share_a_work_folder_stay_apart(tmp_path):
 )
 def test_reasons(tmp_path, text, number, reason):
     """The machine's faults are told from the run's, without a traceback."""
-    found_errno, found = _judge(job_of(tmp_path), text, None)
+    found_errno, found = judge(job_of(tmp_path), text, None)
     assert found_errno == number
     assert found == reason or not reason
 
@@ -802,7 +797,7 @@ def test_reasons(tmp_path, text, number, reason):
 def test_full_disk_names_place_and_bytes(tmp_path):
     """Whichever of output and work folder has less room; no folder of the machine is named."""
     text = 'OSError: [Errno 28] No space left on device'
-    number, reason = _judge(job_of(tmp_path / 'out', tmp_path), text, None)
+    number, reason = judge(job_of(tmp_path / 'out', tmp_path), text, None)
     assert number == errno.ENOSPC
     words = r'(\S+): no space left, (\d+) bytes are free\. Make room and re-run\. See \S+log\.'
     found = re.fullmatch(words, reason)

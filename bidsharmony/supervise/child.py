@@ -11,7 +11,6 @@ import hashlib
 import itertools
 import logging
 import os
-import re
 import select
 import shutil
 import signal
@@ -35,8 +34,14 @@ from bidsharmony.supervise.marker import (
     marker_path,
     read_marker,
 )
-from bidsharmony.supervise.needs import NoRoomError, check_disk, needs_of
-from bidsharmony.supervise.places import linked_folder, open_own
+from bidsharmony.supervise.needs import check_disk, needs_of
+from bidsharmony.supervise.places import (
+    fresh_folder,
+    linked_folder,
+    open_own,
+    private_folder,
+)
+from bidsharmony.supervise.reasons import LockedError, judge
 from bidsharmony.supervise.records import Job, Outcome, Step
 from bidsharmony.workflows.method import Method
 
@@ -48,24 +53,8 @@ LOGGER = logging.getLogger('bidsharmony')
 UNCHANGED = 'unchanged since the last run'
 
 _PR_SET_PDEATHSIG = 1
-_MACHINE = (
-    (re.compile(r'No space left on device|ENOSPC'), errno.ENOSPC),
-    (re.compile(r'Disk quota exceeded'), errno.EDQUOT),
-    (re.compile(r'Read-only file system'), errno.EROFS),
-    (re.compile(r'\bMemoryError\b|Cannot allocate memory|bad_alloc|Unable to allocate'),
-     errno.ENOMEM),
-    (re.compile(r'Permission denied'), errno.EACCES),
-)  # fmt: skip
-
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-
 MAX_NAME = 200
 """Characters of a step's name that are sent: with four bytes each, a message fits PIPE_BUF."""
-
-
-class LockedError(OSError):
-    """Say that another process works on this participant."""
 
 
 def main(
@@ -79,7 +68,7 @@ def main(
         outcomes = work(job, partial(tell, connection))
     except Exception as error:
         LOGGER.exception('%s failed', job.participant)
-        code, reason = _judge(job, f'{type(error).__name__}: {error}', error)
+        code, reason = judge(job, f'{type(error).__name__}: {error}', error)
         outcomes = job.all_failed(reason, code)
     connection.send(outcomes)
     connection.close()
@@ -160,11 +149,11 @@ def work(job: Job, report: Callable[[Step], None] | None = None) -> list[Outcome
             return [outcomes[run.relative] for run in job.runs]
         if checked:
             check_disk(needs_of([run.run for run in checked], job.settings), job.settings)
-        staging = _fresh_folder(unfinished)
+        staging = fresh_folder(unfinished)
         if job.settings.work_dir is not None:
             # its name can be guessed, and a shared place such as /scratch lets anyone make it
-            _private_folder(work_dir.parent)
-        _fresh_folder(work_dir)
+            private_folder(work_dir.parent)
+        fresh_folder(work_dir)
         outcomes |= _harmonize(
             job, checked, [name for name, _ in refused], staging, work_dir, report
         )
@@ -286,7 +275,7 @@ def _harmonize(
     for item in checked:
         name, stem = item.run.relative, output_stem(item.run.image)
         if stem in failed:
-            code, reason = _judge(job, failed[stem], None)
+            code, reason = judge(job, failed[stem], None)
             outcomes[name] = Outcome(name, 'failed', reason, code)
             continue
         if job.settings.qsiprep_compat and not item.no_series:
@@ -311,49 +300,6 @@ def _on_cluster(job: Job, work_dir: Path) -> Iterator[Callable | None]:
     except BaseException:
         cancel_jobs(work_dir)
         raise
-
-
-def _judge(job: Job, text: str, error: Exception | None) -> tuple[int, str]:
-    """Tell the machine's faults from the run's, and write the reason in one line."""
-    if isinstance(error, LockedError):
-        return 0, error.strerror
-    log = job.log_file.relative_to(job.settings.output_dir).as_posix()
-    code = next((code for pattern, code in _MACHINE if pattern.search(text)), 0)
-    if isinstance(error, OSError) and error.errno:
-        code = error.errno
-        text = f'{error.filename or job.settings.output_dir.name}: {error.strerror}'
-    if code in _FULL and not isinstance(error, NoRoomError):
-        text = _full(job)
-    # tables and pages are passed on: they name no folder of this machine
-    text = _without_places(text, job.settings)
-    text = re.sub(r'^(?:[\w.]+\.)?(?:\w*Error|\w*Exception): ', '', ' '.join(text.split()))
-    return code, f'{text.rstrip(".")}. See {log}.'
-
-
-def _without_places(text: str, settings: Settings) -> str:
-    """Leave of each path in a text the last part of it.
-
-    Folders that are known are taken first, since the name of a folder may hold blanks.
-    """
-    home = Path(os.path.expanduser('~'))
-    weights = settings.weights and settings.weights.parent
-    given = [settings.output_dir, settings.bids_dir, settings.work_dir, weights]
-    given += settings.derivatives.values()
-    folders = {place for path in given if path for place in (path, path.parent)}
-    if home.is_absolute():
-        folders.add(home)
-    for folder in sorted(folders, key=lambda path: -len(str(path))):
-        if folder != folder.parent:
-            text = text.replace(f'{folder}/', '')
-    text = text.replace(str(home), '~') if len(home.parts) > 1 else text
-    return re.sub(r'(?<![\w.])/(?:[^\s\'":]+/)+', '', text)
-
-
-def _full(job: Job) -> str:
-    """Say which disk is full, and how much is left of it: most writes fail without a name."""
-    places = [job.settings.output_dir, job.settings.work_dir or job.settings.output_dir]
-    free, place = min((shutil.disk_usage(place).free, place) for place in places if place.is_dir())
-    return f'{place.name}: no space left, {free} bytes are free. Make room and re-run'
 
 
 @contextlib.contextmanager
@@ -385,37 +331,6 @@ def _locked(job: Job) -> Iterator[None]:
         finally:
             # where it ran concerns nobody any more
             file.truncate(0)
-
-
-def _fresh_folder(folder: Path) -> Path:
-    """Make an empty folder that only this user can enter: nipype unpickles what is in it.
-
-    Raises
-    ------
-    OSError
-        if somebody else owns it
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != os.getuid()):
-        raise OSError(errno.EPERM, 'belongs to somebody else', str(folder))
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)
-    return folder
-
-
-def _private_folder(folder: Path) -> None:
-    """Make a folder that only this user can enter, or make sure that it is this user's.
-
-    Raises
-    ------
-    OSError
-        if somebody else owns it, or it is a link
-    """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise OSError(errno.EPERM, 'belongs to somebody else', str(folder))
-    # it may have been there, open to all
-    folder.chmod(0o700)
 
 
 def detach(lifeline: Connection) -> None:

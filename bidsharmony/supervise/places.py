@@ -1,8 +1,10 @@
-"""Keep what is written inside the output: links in it are not followed."""
+"""Keep what is written where it belongs: links in the output are not followed, work is private."""
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -90,3 +92,34 @@ def open_own(path: Path, flags: int) -> int:
     if path.is_symlink():
         path.unlink()
     return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+
+def fresh_folder(folder: Path) -> Path:
+    """Make an empty folder that only this user can enter: nipype unpickles what is in it.
+
+    Raises
+    ------
+    OSError
+        if somebody else owns it
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != os.getuid()):
+        raise OSError(errno.EPERM, 'belongs to somebody else', str(folder))
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def private_folder(folder: Path) -> None:
+    """Make a folder that only this user can enter, or make sure that it is this user's.
+
+    Raises
+    ------
+    OSError
+        if somebody else owns it, or it is a link
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise OSError(errno.EPERM, 'belongs to somebody else', str(folder))
+    # it may have been there, open to all
+    folder.chmod(0o700)

@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from bidsharmony.settings import Settings
-from bidsharmony.supervise.child import _fresh_folder, _private_folder, work_folder
+from bidsharmony.supervise.child import work_folder
+from bidsharmony.supervise.places import fresh_folder, private_folder
 from bidsharmony.supervise.records import Job
 
-MAKERS = {'of a participant': _fresh_folder, 'shared by participants': _private_folder}
+MAKERS = {'of a participant': fresh_folder, 'shared by participants': private_folder}
 
 
 def mode(path) -> int:
@@ -48,7 +49,7 @@ def test_what_was_in_it_is_not_unpickled(tmp_path):
     """A participant's folder is emptied before it is used."""
     (tmp_path / 'work').mkdir()
     (tmp_path / 'work' / 'result_x.pklz').write_bytes(b'planted')
-    assert list(_fresh_folder(tmp_path / 'work').iterdir()) == []
+    assert list(fresh_folder(tmp_path / 'work').iterdir()) == []
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason='only root may give a folder to somebody else')

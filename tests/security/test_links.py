@@ -15,7 +15,8 @@ from bidsharmony.cli.logs import write_failures
 from bidsharmony.cli.participant import main
 from bidsharmony.settings import Settings
 from bidsharmony.supervise import child, marker
-from bidsharmony.supervise.child import _judge, _locked, _log_to
+from bidsharmony.supervise.child import _locked, _log_to
+from bidsharmony.supervise.reasons import judge
 from bidsharmony.supervise.records import Job
 from tests import tiny_dataset
 
@@ -195,7 +196,7 @@ def test_a_reason_names_no_folder(monkeypatch, text):
     settings = Settings(
         bids_dir=base / 'raw', output_dir=base / 'out', work_dir=base / 'work', weights=base / 'w'
     )
-    _, reason = _judge(Job('sub-01', (), (), (), settings, '1'), text, None)
+    _, reason = judge(Job('sub-01', (), (), (), settings, '1'), text, None)
     assert 'JANE' not in reason
     assert 'DOE' not in reason
 
