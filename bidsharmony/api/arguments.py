@@ -15,15 +15,9 @@ from numpy.typing import ArrayLike
 
 from bidsharmony.bids import BIDSError
 from bidsharmony.bids.sidecar import read_json
+from bidsharmony.numerics.affines import axes_fault, place_fault, size_fault
 from bidsharmony.numerics.gradients import B0_THRESHOLD, B_LARGEST_MAXIMUM
-from bidsharmony.numerics.grids import (
-    PAIR_TOLERANCE,
-    axes_fault,
-    grid_distance,
-    place_fault,
-    size_fault,
-    slice_axis,
-)
+from bidsharmony.numerics.grids import PAIR_TOLERANCE, grid_distance, slice_axis
 
 ImageLike = ArrayLike | nb.spatialimages.SpatialImage | str | os.PathLike
 """An array, a nibabel image, or the path of a file that nibabel reads."""

@@ -6,7 +6,8 @@ import nibabel as nb
 import numpy as np
 
 from bidsharmony.interfaces.files import InputError
-from bidsharmony.numerics.grids import axes_fault, grid_distance, place_fault, size_fault
+from bidsharmony.numerics.affines import axes_fault, place_fault, size_fault
+from bidsharmony.numerics.grids import grid_distance
 
 ZOOM_TOLERANCE = 0.01
 """Relative difference of header zooms and affine that rounding explains."""
