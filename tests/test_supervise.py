@@ -254,6 +254,23 @@ def test_steps_count_what_is_run_and_each_once(tmp_path):
     ]
 
 
+def test_a_long_folder_for_temporary_files_is_no_hindrance(drive, tmp_path, monkeypatch):
+    """The path of a socket has 108 bytes at most, and batch systems nest their folders."""
+    long = tmp_path / ('job' * 40)
+    long.mkdir()
+    monkeypatch.setenv('TMPDIR', str(long))
+    out, err = drive('a').communicate(timeout=120)
+    assert [row[1] for row in json.loads(out or '{"runs": []}')['runs']] == ['done'], err
+
+
+def test_no_short_folder_for_temporary_files_is_told(tmp_path, monkeypatch):
+    """With what to do about it."""
+    monkeypatch.setattr(pool, 'SHORT_TMPDIRS', ())
+    monkeypatch.setattr(pool.tempfile, 'tempdir', str(tmp_path / ('job' * 40)))
+    with pytest.raises(OSError, match='Set TMPDIR'), pool._short_tmpdir():
+        pass
+
+
 def test_who_takes_too_long_is_given_up(drive):
     """Its process is ended, and the others go on."""
     out, err = drive('sleeps', 'a', 'b', participant_timeout=0.05).communicate(timeout=120)

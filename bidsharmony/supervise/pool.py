@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from multiprocessing import forkserver
@@ -35,6 +37,11 @@ LOOK_AGAIN = 1.0
 
 GRACE = 2.0
 """Seconds a child has after SIGTERM."""
+
+LONGEST_TMPDIR = 75
+"""Bytes of the folder for temporary files that leave room for a socket in it, whose path has 108."""
+
+SHORT_TMPDIRS = ('/tmp', '/var/tmp', '/dev/shm')
 
 ONE_THREAD = (
     'ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS',
@@ -97,7 +104,8 @@ def run_participants(
     outcomes: list[Outcome] = []
     running: list[_Running] = []
     with _signals(), _environment(environment):
-        forkserver.ensure_running()
+        with _short_tmpdir():
+            forkserver.ensure_running()
         try:
             while waiting or running:
                 while waiting and len(running) < settings.nprocs:
@@ -321,6 +329,32 @@ def _signals() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _short_tmpdir() -> Iterator[None]:
+    """Have the server's socket where its path is short enough: a job's TMPDIR may be long.
+
+    Raises
+    ------
+    OSError
+        if no such folder can be written
+    """
+    before, folder = tempfile.tempdir, tempfile.gettempdir()
+    if len(os.fsencode(folder)) > LONGEST_TMPDIR:
+        able = (place for place in SHORT_TMPDIRS if os.access(place, os.W_OK | os.X_OK))
+        short = next(able, None)
+        if short is None:
+            raise OSError(
+                errno.ENAMETOOLONG,
+                f'the path is too long for a socket. Set TMPDIR to one of {LONGEST_TMPDIR} bytes',
+                folder,
+            )
+        tempfile.tempdir = short
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 @contextlib.contextmanager
