@@ -39,7 +39,7 @@ GRACE = 2.0
 """Seconds a child has after SIGTERM."""
 
 LONGEST_TMPDIR = 75
-"""Bytes of the folder for temporary files that leave room for a socket in it, whose path has 108."""
+"""Bytes of the folder for temporary files; the path of a socket in it has 108 at most."""
 
 SHORT_TMPDIRS = ('/tmp', '/var/tmp', '/dev/shm')
 
