@@ -6,19 +6,28 @@ import argparse
 import math
 import re
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from bidsharmony import __version__
 from bidsharmony.bids import COMPAT, QSIPREP
-from bidsharmony.bids.names import ENTITIES, LABEL
 from bidsharmony.bids.participants import read_column
 from bidsharmony.bids.records import BIDSError
-from bidsharmony.bids.sidecar import read_json
 from bidsharmony.cli.config import ConfigError, converted, read_config
 from bidsharmony.cli.plugin import PLUGINS, read_plugin
+from bidsharmony.cli.values import (
+    DERIVATIVES,
+    dwi_filters,
+    label_after,
+    megabytes,
+    named_dataset,
+    number_between,
+    positive_int,
+    table_column,
+    with_file,
+)
 from bidsharmony.settings import (
     ANALYSIS_LEVELS,
     AUDITS,
@@ -30,9 +39,6 @@ from bidsharmony.settings import (
     MAX_GB,
     Settings,
 )
-
-DERIVATIVES = (QSIPREP,)
-"""Preprocessed datasets that are understood."""
 
 SMALLEST_LENGTH = 1e-3
 """A resolution is more than nothing (mm)."""
@@ -57,126 +63,6 @@ class OneLineParser(argparse.ArgumentParser):
         """Write the message to stderr and exit with code 2."""
         message = ' '.join(message.split())
         self.exit(EXIT_USAGE, f'ERROR {message.rstrip(".")}. See {self.prog} --help.\n')
-
-
-def _label(prefix: str) -> Callable[[str], str]:
-    """Make a type that strips ``sub-`` and the like, and accepts letters and digits only."""
-
-    def convert(text: str) -> str:
-        label = text.removeprefix(prefix)
-        if not LABEL.fullmatch(label):
-            raise argparse.ArgumentTypeError(f'{text!r} is not a label of letters and digits')
-        return label
-
-    return convert
-
-
-def positive_int(text: str) -> int:
-    """Read a whole number from 1 on."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from 1 on')
-    return int(text)
-
-
-def _number(low: float, high: float, what: str, *, word: str = '') -> Callable[[str], Any]:
-    """Make a type that reads a number of a range, or one word, which means None.
-
-    Examples
-    --------
-    >>> voxel = _number(0.5, 10, 'a voxel size', word='native')
-    >>> voxel('2.5'), voxel('native')
-    (2.5, None)
-    """
-
-    def convert(text: str) -> float | None:
-        if word and text == word:
-            return None
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not (math.isfinite(value) and low <= value <= high):
-            raise argparse.ArgumentTypeError(f'{text!r} is not {what}')
-        return value
-
-    return convert
-
-
-def _memory(text: str) -> float:
-    """Read a size in MB, or with a suffix in MB, GB or TB.
-
-    Examples
-    --------
-    >>> _memory('800'), _memory('8G'), _memory('1.5gb')
-    (800.0, 8192.0, 1536.0)
-    """
-    found = re.fullmatch(r'(\d+(?:\.\d+)?)\s*([MGT]?)B?', text.strip(), re.IGNORECASE)
-    size = float(found[1]) * 1024 ** 'MGT'.index(found[2].upper() or 'M') if found else 0.0
-    if size < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a size such as 8000, 8000M or 8G')
-    return size
-
-
-def _filters(text: str) -> dict[str, Any]:
-    """Read the ``dwi`` query of a filter file and check it against the entities there are."""
-    path = Path(text)
-    try:
-        content = read_json(path)
-    except BIDSError as error:
-        raise argparse.ArgumentTypeError(f'{path.name} {error}') from None
-    query = content.get('dwi')
-    if not isinstance(query, dict):
-        raise argparse.ArgumentTypeError(
-            f'{path.name} has no query "dwi"; it has: {", ".join(content) or "nothing"}'
-        )
-    if unknown := [key for key in query if key not in ENTITIES]:
-        raise argparse.ArgumentTypeError(
-            f'{path.name} filters by {", ".join(unknown)}; choose from {", ".join(ENTITIES)}'
-        )
-    for key, answer in query.items():
-        choices = answer if isinstance(answer, list) else [answer]
-        if not choices or not all(c is None or isinstance(c, (str, int)) for c in choices):
-            raise argparse.ArgumentTypeError(
-                f'{path.name} asks for {key} {answer!r}; give a label, a list of labels, '
-                'null (none) or "*" (any)'
-            )
-    return query
-
-
-def _of_file(read: Callable[[str], Any]) -> Callable[[str], tuple[Path, Any]]:
-    """Make a type that keeps the file beside what was read from it."""
-
-    def convert(text: str) -> tuple[Path, Any]:
-        content = read(text)
-        return Path(text).expanduser().resolve(), content
-
-    return convert
-
-
-def _derivative(text: str) -> tuple[str, Path]:
-    """Read ``NAME=PATH``."""
-    name, found, path = text.partition('=')
-    if not found or not path:
-        raise argparse.ArgumentTypeError(f'{text!r} is not NAME=PATH')
-    if name not in DERIVATIVES:
-        raise argparse.ArgumentTypeError(
-            f'{name!r} is not a dataset that is understood; choose from {", ".join(DERIVATIVES)}'
-        )
-    return name, Path(path).expanduser().resolve()
-
-
-def _column(text: str) -> tuple[Path, str]:
-    """Read ``FILE:COLUMN``.
-
-    Examples
-    --------
-    >>> _column('participants.tsv:site')[1]
-    'site'
-    """
-    path, found, column = text.rpartition(':')
-    if not (found and path and column):
-        raise argparse.ArgumentTypeError(f'{text!r} is not FILE:COLUMN')
-    return Path(path).expanduser(), column
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -224,7 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs='+',
         action='extend',
         default=[],
-        type=_label('sub-'),
+        type=label_after('sub-'),
         metavar='LABEL',
         help='participants, with or without sub-',
     )
@@ -234,7 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs='+',
         action='extend',
         default=[],
-        type=_label('ses-'),
+        type=label_after('ses-'),
         metavar='LABEL',
         help='sessions, with or without ses-',
     )
@@ -243,14 +129,14 @@ def build_parser() -> argparse.ArgumentParser:
         nargs='+',
         action='extend',
         default=[],
-        type=_label('run-'),
+        type=label_after('run-'),
         metavar='INDEX',
         help='runs, with or without run-; 1 and 01 are the same',
     )
     some.add_argument(
         '--bids-filter-file',
         dest='bids_filters',
-        type=_of_file(_filters),
+        type=with_file(dwi_filters),
         default={},
         metavar='JSON',
         help='{"dwi": {ENTITY: LABEL, [LABELS], null for none or "*" for any}}',
@@ -260,7 +146,7 @@ def build_parser() -> argparse.ArgumentParser:
         '--derivatives',
         action='append',
         default=[],
-        type=_derivative,
+        type=named_dataset,
         metavar='NAME=PATH',
         help='take the runs from this preprocessed dataset, and what its sidecars lack from '
         f'bids_dir (NAME: {", ".join(DERIVATIVES)})',
@@ -285,7 +171,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     method.add_argument(
         '--b0-threshold',
-        type=_number(0, math.inf, 'a b-value (s/mm2)'),
+        type=number_between(0, math.inf, 'a b-value (s/mm2)'),
         default=B0_THRESHOLD,
         metavar='B',
         help='b-values up to this one count as b=0 (s/mm2, default %(default)g)',
@@ -298,7 +184,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     method.add_argument(
         '--output-resolution',
-        type=_number(
+        type=number_between(
             FINEST_VOXEL,
             COARSEST_VOXEL,
             f"'native' or a voxel size of {FINEST_VOXEL:g} to {COARSEST_VOXEL:g} mm",
@@ -311,14 +197,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     method.add_argument(
         '--strength',
-        type=_number(0, 1, 'a number from 0 to 1'),
+        type=number_between(0, 1, 'a number from 0 to 1'),
         default=1.0,
         metavar='0..1',
         help='how much to harmonize: 1 (default) all the way, 0 leaves the series as it is',
     )
     method.add_argument(
         '--canonical-resolution',
-        type=_number(
+        type=number_between(
             SMALLEST_LENGTH,
             COARSEST_RESOLUTION,
             f'a resolution up to {COARSEST_RESOLUTION:g} mm',
@@ -352,7 +238,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     group.add_argument(
         '--scanner-from',
-        type=_column,
+        type=table_column,
         metavar='FILE:COLUMN',
         help='table (TSV with participant_id, or session_id too) and the column that holds the '
         'scanner, instead of manufacturer, model and field strength',
@@ -380,28 +266,28 @@ def build_parser() -> argparse.ArgumentParser:
     )
     work.add_argument(
         '--mem-mb',
-        type=_memory,
+        type=megabytes,
         metavar='MB',
         help='memory that participants may take together, also with a suffix, as 8G (default: '
         'what the machine, or the job that this runs in, has left); who does not fit waits',
     )
     work.add_argument(
         '--participant-timeout',
-        type=_number(SMALLEST_MINUTES, math.inf, f'minutes from {SMALLEST_MINUTES:g} on'),
+        type=number_between(SMALLEST_MINUTES, math.inf, f'minutes from {SMALLEST_MINUTES:g} on'),
         metavar='MIN',
         help='give a participant up after so many minutes, and go on with the others (default: '
         'wait)',
     )
     work.add_argument(
         '--use-plugin',
-        type=_of_file(read_plugin),
+        type=with_file(read_plugin),
         metavar='FILE',
         help='nipype plugin (YAML: plugin, plugin_args) that runs the steps of each participant: '
         f'{" or ".join(PLUGINS)} (default Linear: in its own process)',
     )
     work.add_argument(
         '--max-gb',
-        type=_number(SMALLEST_GB, math.inf, f'a size from {SMALLEST_GB:g} GB on'),
+        type=number_between(SMALLEST_GB, math.inf, f'a size from {SMALLEST_GB:g} GB on'),
         default=MAX_GB,
         metavar='GB',
         help='refuse images that are larger than this when decompressed (default %(default)g)',

@@ -10,7 +10,8 @@ from importlib import resources
 from pathlib import Path
 
 from bidsharmony.cli.listing import complain_of_machine
-from bidsharmony.cli.parser import EXIT_DONE, OneLineParser, positive_int
+from bidsharmony.cli.parser import EXIT_DONE, OneLineParser
+from bidsharmony.cli.values import positive_int
 
 T2W = re.compile(r'(^|_)T2w\.nii(\.gz)?$')
 
