@@ -23,6 +23,10 @@ ANALYSIS_LEVELS = ('participant', 'group')
 
 DENOISERS = ('mppca', 'none')
 
+DEVICES = ('cpu', 'cuda', 'auto')
+
+BRAIN_MASKS = ('existing', 'compute')
+
 AUDITS = ('quick', 'standard', 'full', 'none')
 
 
@@ -73,6 +77,10 @@ class Settings:
         coarser in-plane FWHM of the canonical images (mm); None keeps that of the weights
     weights : Path or None
         network weights instead of the shipped ones
+    device : {'cpu', 'cuda', 'auto'}
+        where networks run
+    brain_mask : {'existing', 'compute'}
+        whether a mask that came with a run is taken, or one is computed all the same
     audit : {'quick', 'standard', 'full', 'none'}
         how much the group level measures of what is left of the scanner
     scanner_from : (Path, str) or None
@@ -80,8 +88,22 @@ class Settings:
         the sidecars
     scanner_software : bool
         whether the software version is part of a scanner's name at the group level
+    random_seed : int
+        of the audit's forests, networks, permutations and bootstraps
     dry_run : bool
         list what would run and stop
+    reports_only, boilerplate_only : bool
+        write pages from what is finished, or the methods' text, and harmonize nothing
+    clean_workdir : bool
+        remove intermediate files of the output that nobody works with before anything starts
+    stop_on_first_crash : bool
+        begin no further participant after one has failed, and end the others
+    write_graph : bool
+        leave the graph of every participant in ``logs``
+    resource_monitor : bool
+        leave what every step took of time and memory in ``logs``
+    debug : bool
+        keep intermediate files, and say all there is to say
     verbose_count : int
         how often ``-v`` was given
     option_files : dict
@@ -118,9 +140,19 @@ class Settings:
     strength: float = 1.0
     canonical_resolution: float | None = None
     weights: Path | None = None
+    device: str = 'cpu'
+    brain_mask: str = 'existing'
     audit: str = 'standard'
     scanner_from: tuple[Path, str] | None = None
     scanner_software: bool = False
+    random_seed: int = 0
     dry_run: bool = False
+    reports_only: bool = False
+    boilerplate_only: bool = False
+    clean_workdir: bool = False
+    stop_on_first_crash: bool = False
+    write_graph: bool = False
+    resource_monitor: bool = False
+    debug: bool = False
     verbose_count: int = 0
     option_files: Mapping[str, Path] = field(default_factory=dict, compare=False)

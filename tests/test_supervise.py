@@ -22,13 +22,21 @@ import pytest
 from nipype.interfaces.utility import IdentityInterface, Rename
 from nipype.pipeline.engine import Node, Workflow
 
-from bidsharmony.bids import B0Source, Collection, DwiRun, Refused, Scanner, collect_dwi
+from bidsharmony.bids import (
+    B0Source,
+    Collection,
+    DwiRun,
+    Refused,
+    Scanner,
+    collect_dwi,
+    collect_qsiprep,
+)
 from bidsharmony.network.weights import WeightsError
 from bidsharmony.settings import Settings
 from bidsharmony.supervise import child, compat, finish, graph, marker, pool
-from bidsharmony.supervise.child import _locked, work_folder
-from bidsharmony.supervise.places import fresh_folder, private_folder
-from bidsharmony.supervise.reasons import LockedError, judge
+from bidsharmony.supervise.locks import LockedError, locked, sweep_work
+from bidsharmony.supervise.places import fresh_folder, private_folder, work_folder
+from bidsharmony.supervise.reasons import judge
 from bidsharmony.supervise.records import Job, Outcome, Step
 from tests import tiny_dataset
 
@@ -286,6 +294,54 @@ def test_who_takes_too_long_is_given_up(drive):
     assert answer['seconds'] < 60
 
 
+@pytest.mark.parametrize('stop', [True, False])
+def test_the_first_failure_may_stop_the_others(drive, stop):
+    """Who runs is ended and who waits is not begun, if that was asked for; all are told why."""
+    labels = ('killed', 'sleeps', 'z')
+    limit = {'participant_timeout': 0.3}
+    out, _ = drive(*labels, stop_on_first_crash=stop, **limit).communicate(timeout=120)
+    found = {run.split('/')[0]: reason for run, _, reason, _ in json.loads(out)['runs']}
+    assert 'probably out of memory' in found['sub-killed']
+    since = 'since sub-killed failed (--stop-on-first-crash). Re-run to go on.'
+    if stop:
+        assert found['sub-sleeps'] == f'ended, {since}'
+        assert found['sub-z'] == f'not begun, {since}'
+    else:
+        assert 'not done after 0.3 min' in found['sub-sleeps']
+        assert found['sub-z'] == ''
+
+
+@pytest.mark.parametrize('elsewhere', [True, False])
+def test_only_work_that_nobody_uses_is_swept(tmp_path, elsewhere):
+    """What a participant is being worked on with stays, and so does what is no participant's."""
+    settings = replace(
+        job_of(tmp_path / 'out').settings, work_dir=tmp_path / 'w' if elsewhere else None
+    )
+    folders = [work_folder(settings, f'sub-{label}') for label in ('01', '02', '03')]
+    for folder in folders[:2]:
+        (folder / 'node').mkdir(parents=True)
+    folders[2].symlink_to(tmp_path)
+    other = folders[0].parent / 'notes'
+    other.touch()
+    with locked(settings.output_dir, 'sub-02'):
+        assert sweep_work(settings) == ['sub-01']
+    assert [folder.exists() for folder in (*folders, other)] == [False, True, True, True]
+
+
+@pytest.mark.parametrize(('brain_mask', 'given'), [('existing', True), ('compute', False)])
+def test_a_mask_that_came_with_the_run_may_be_left(tmp_path, brain_mask, given):
+    """It is then no input: the marker of a run that used it does not hold any more."""
+    series = tiny_dataset.write_qsiprep(tiny_dataset.write_dataset(tmp_path / 'pre'))
+    raw = tiny_dataset.write_dataset(tmp_path / 'raw')
+    collection = collect_qsiprep(tmp_path / 'pre', raw)
+    settings = Settings(bids_dir=raw, output_dir=tmp_path / 'out', brain_mask=brain_mask)
+    (job,) = pool.make_jobs(settings, collection)
+    (checked,), _ = child.check_runs(job)
+    assert (checked.brain_mask is not None) is given
+    assert any('brain_mask' in name for name in checked.inputs) is given
+    assert series.is_file()
+
+
 @pytest.mark.parametrize(('mem_mb', 'together'), [(10, False), (1e6, True)])
 def test_participants_wait_for_memory(drive, tmp_path, mem_mb, together):
     """Where it holds only one, they go one after the other."""
@@ -381,10 +437,10 @@ def test_what_a_killed_process_left_is_removed_where_nothing_is_to_do(tmp_path, 
 
 def test_second_process_is_told_who_holds_the_lock(tmp_path):
     """One wins, the other learns host and pid; a lock left by a dead process does not count."""
-    job = job_of(tmp_path)
-    with _locked(job), pytest.raises(LockedError, match=f'/{os.getpid()}'), _locked(job):
+    held = job_of(tmp_path).settings.output_dir, 'sub-01'
+    with locked(*held), pytest.raises(LockedError, match=f'/{os.getpid()}'), locked(*held):
         pass
-    with _locked(job):
+    with locked(*held):
         pass
 
 
@@ -394,7 +450,11 @@ def test_lock_file_alone_is_no_lock(tmp_path):
     path = job.hidden / 'locks' / 'sub-01.lock'
     path.parent.mkdir(parents=True)
     path.write_text('elsewhere/123')
-    with _locked(job), path.open() as file, pytest.raises(BlockingIOError):
+    with (
+        locked(job.settings.output_dir, 'sub-01'),
+        path.open() as file,
+        pytest.raises(BlockingIOError),
+    ):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
@@ -783,10 +843,15 @@ def test_work_folder_is_private_and_empty(tmp_path):
 
 def test_outputs_that_share_a_work_folder_stay_apart(tmp_path):
     """The folder below --work-dir depends on the output."""
-    first, second = (work_folder(job_of(tmp_path / out, tmp_path / 'w')) for out in 'ab')
+    first, second = (
+        work_folder(job_of(tmp_path / out, tmp_path / 'w').settings, 'sub-01') for out in 'ab'
+    )
     assert first != second
     assert first.is_relative_to(tmp_path / 'w')
-    assert work_folder(job_of(tmp_path)) == tmp_path / '.bidsharmony' / 'work' / 'sub-01'
+    assert (
+        work_folder(job_of(tmp_path).settings, 'sub-01')
+        == tmp_path / '.bidsharmony' / 'work' / 'sub-01'
+    )
 
 
 @pytest.mark.parametrize(

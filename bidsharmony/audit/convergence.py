@@ -136,6 +136,8 @@ def convergence(
     seeds: int = SEEDS,
     budget: int = BUDGET,
     threads: int = 1,
+    device: str = 'cpu',
+    first_seed: int = 0,
     report: Callable[[str], None] = lambda line: None,
 ) -> Convergence:
     """Train the autoencoders of both sides.
@@ -144,6 +146,10 @@ def convergence(
     ----------
     sample : Sample
     seeds, budget, threads : int
+    device : str
+        Where they are trained, as torch names it.
+    first_seed : int
+        Of those that are used, which follow one another.
     report : callable
         Takes a line on each training.
 
@@ -172,7 +178,7 @@ def convergence(
         asked = asked[np.linspace(0, len(asked) - 1, min(VALIDATION, len(asked))).astype(int)]
         taught = np.flatnonzero(~tested)
         for side, images in sides.items():
-            losses = _losses(images, weight, taught, asked, seed, budget)
+            losses = _losses(images, weight, taught, asked, first_seed + seed, budget, device)
             curves[side].append(losses)
             report(f'{side}, seed {seed + 1} of {seeds}: loss {losses[0]:.3f} to {losses[-1]:.3f}')
     iterations = np.arange(0, budget + 1, EVERY)
@@ -236,15 +242,16 @@ def _losses(
     asked: np.ndarray,
     seed: int,
     budget: int,
+    device: str,
 ) -> list[float]:
     """Train one autoencoder; the validation loss at the start and after every `EVERY` steps."""
     import torch
 
     torch.manual_seed(seed)
-    model = build_autoencoder()
+    model = build_autoencoder().to(device)
     optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE)
     rng = np.random.default_rng([seed, 1])
-    seen, brain = torch.from_numpy(images[asked]), torch.from_numpy(weight[asked])
+    seen, brain = (torch.from_numpy(part[asked]).to(device) for part in (images, weight))
 
     def asks() -> float:
         with torch.inference_mode():
@@ -253,8 +260,8 @@ def _losses(
     losses = [asks()]
     for step in range(1, budget + 1):
         chosen = rng.choice(taught, min(BATCH, len(taught)), replace=False)
-        batch = torch.from_numpy(images[chosen])
-        loss = _error(model(batch), batch, torch.from_numpy(weight[chosen]))
+        batch, inside = (torch.from_numpy(part[chosen]).to(device) for part in (images, weight))
+        loss = _error(model(batch), batch, inside)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

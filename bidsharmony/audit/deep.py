@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bidsharmony.audit.folds import split_subjects
+from bidsharmony.audit.folds import FOLDS, split_subjects
 from bidsharmony.audit.sample import Sample
 from bidsharmony.audit.scores import LEARNED, Probe
 from bidsharmony.audit.windows import CROP, crops, middle, prepared
@@ -57,12 +57,18 @@ class Recipe:
         Parts of the subjects that are tested, one probe for each; up to `FOLDS`.
     threads : int
         The results depend on it in their last digits.
+    device : str
+        Where it is trained, as torch names it.
+    seed : int
+        Of what is drawn.
     """
 
     epochs: int = CYCLE
     cycles: int = CYCLES
     folds: int = 1
     threads: int = 1
+    device: str = 'cpu'
+    seed: int = 0
 
 
 def deep_probe(
@@ -111,7 +117,7 @@ def deep_probe(
         for side, images in sides.items():
             where = f'{side}, part {fold + 1} of {len(parts)}'
             answers[side] = _answers(
-                _Work(images, sample.scanners, ~tested, fold, recipe),
+                _Work(images, sample.scanners, ~tested, fold + FOLDS * recipe.seed, recipe),
                 {name: other[tested] for name, other in sides.items()},
                 keep,
                 lambda line, where=where: report(f'{where}: {line}'),
@@ -158,10 +164,11 @@ class _Work:
         """Name what is saved by all that it depends on."""
         import torch
 
-        digest = hashlib.sha256(
-            repr((VERSION, torch.__version__, self.seed, self.recipe.epochs, self.recipe.cycles))
-            .encode()
-        )  # fmt: skip
+        recipe = self.recipe
+        made_by = (VERSION, torch.__version__, self.seed, recipe.epochs, recipe.cycles)
+        if recipe.device != 'cpu':
+            made_by = (*made_by, recipe.device)
+        digest = hashlib.sha256(repr(made_by).encode())
         for array in (self.images, self.scanners, self.taught, *asked.values()):
             digest.update(np.ascontiguousarray(array).view(np.uint8))
         return digest.hexdigest()[:16]
@@ -235,8 +242,9 @@ def _train(work: _Work, state: Path | None, report: Callable[[str], None]) -> tu
     recipe = work.recipe
     images = torch.from_numpy(work.images[work.taught])
     labels = torch.from_numpy(np.searchsorted(_classes(work), work.scanners[work.taught]))
+    on_device = labels.to(recipe.device)
     torch.manual_seed(work.seed)
-    model = build_probe(len(_classes(work))).to(memory_format=torch.channels_last)
+    model = build_probe(len(_classes(work))).to(recipe.device, memory_format=torch.channels_last)
     # one odd slice left over would have no variance to normalise by
     steps = max(len(images) // BATCH, 1)
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
@@ -256,14 +264,13 @@ def _train(work: _Work, state: Path | None, report: Callable[[str], None]) -> tu
             share = (in_cycle * steps + step) / (recipe.epochs * steps)
             for group in optimizer.param_groups:
                 group['lr'] = LEARNING_RATE * _rate(share)
-            batch = crops(images[chosen], rng if moved else None).contiguous(
-                memory_format=torch.channels_last
-            )
+            batch = crops(images[chosen], rng if moved else None)
+            batch = batch.to(recipe.device).contiguous(memory_format=torch.channels_last)
             logits, _ = model(batch)
             optimizer.zero_grad(set_to_none=True)
-            cross_entropy(logits, labels[chosen]).backward()
+            cross_entropy(logits, on_device[chosen]).backward()
             optimizer.step()
-            right += int((logits.argmax(dim=1) == labels[chosen]).sum())
+            right += int((logits.argmax(dim=1) == on_device[chosen]).sum())
         if in_cycle == recipe.epochs - 1:
             # their middle, as they are: this is what the last cycles learn
             probabilities, _ = _ask(model, middle(images.numpy(), CROP))
@@ -300,20 +307,21 @@ def _ask(model: Any, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     import torch
 
     model.eval()
+    device = next(model.parameters()).device
     far = images.shape[-1] - CROP
     corners = [(0, 0), (0, far), (far, 0), (far, far)]
     places = list(dict.fromkeys([(far // 2, far // 2), *corners]))
     probabilities, features = [], []
     with torch.inference_mode():
         for start in range(0, len(images), 64):
-            batch = torch.from_numpy(images[start : start + 64])
+            batch = torch.from_numpy(images[start : start + 64]).to(device)
             said, seen = 0, 0
             for top, left in places:
                 window = batch[:, :, top : top + CROP, left : left + CROP]
                 logits, deep = model(window.contiguous(memory_format=torch.channels_last))
                 said, seen = said + logits.softmax(dim=1), seen + deep
-            probabilities.append((said / len(places)).numpy())
-            features.append((seen / len(places)).numpy())
+            probabilities.append((said / len(places)).cpu().numpy())
+            features.append((seen / len(places)).cpu().numpy())
     return np.concatenate(probabilities), np.concatenate(features)
 
 
@@ -324,7 +332,7 @@ def _resumed(state: Path | None, model: Any, optimizer: Any) -> tuple[int, float
     if state is None or not state.is_file():
         return 0, 0.0
     try:
-        found = torch.load(state, weights_only=True)
+        found = torch.load(state, weights_only=True, map_location='cpu')
         model.load_state_dict(found['model'])
         optimizer.load_state_dict(found['optimizer'])
     except Exception:

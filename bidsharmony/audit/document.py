@@ -103,6 +103,7 @@ def audit_document(
     deep_probe: DeepProbe | None = None,
     autoencoder: Autoencoder | None = None,
     jobs: int = 1,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Measure how much scanner was in the images of a study, how much is left, and what was lost.
 
@@ -120,6 +121,8 @@ def audit_document(
         of `standard` and `full`
     jobs : int
         processes, or trees, at a time; nothing depends on it
+    seed : int
+        of forests, permutations and bootstraps
 
     Returns
     -------
@@ -132,6 +135,7 @@ def audit_document(
     found: dict[str, Any] = {
         'version': VERSION,
         'audit': audit,
+        'seed': seed,
         'n_runs': summary.n_runs,
         'n_subjects': len(set().union(*(one.subjects for one in summary.scanners.values()))),
         'n_scanners': len(summary.scanners),
@@ -159,6 +163,7 @@ def audit_document(
         deep_probe if deep else None,
         '' if deep else f'left out by --audit {audit}',
         jobs=jobs,
+        seed=seed,
     )
     found |= _by_run(summary, gaps)
     found['autoencoder'] = _autoencoder(
@@ -167,7 +172,7 @@ def audit_document(
     found['lesions'] = collector.lesions.block()
     if found['lesions'] is None:
         gaps.add('lesions', 'no lesion mask of a run marks a voxel in the brain')
-    found |= _of_subjects(sample, found.pop('features'), participants, columns, gaps, jobs)
+    found |= _of_subjects(sample, found.pop('features'), participants, columns, gaps, jobs, seed)
     far = outliers(runs_table)
     if far is None:
         gaps.add('outliers', f'{summary.n_runs} runs, at least {FEWEST_RUNS} are needed')
@@ -225,7 +230,13 @@ def _say_who_is_missing(gaps: _Gaps, summary: GroupSummary) -> None:
 
 
 def _learned(
-    sample: Sample, gaps: _Gaps, deep_probe: DeepProbe | None, left_out: str, *, jobs: int
+    sample: Sample,
+    gaps: _Gaps,
+    deep_probe: DeepProbe | None,
+    left_out: str,
+    *,
+    jobs: int,
+    seed: int,
 ) -> dict[str, Any]:
     """Probe the scanner's identity, and lay the slices out by what was learned."""
     found: dict[str, Any] = {'scanner_id': None, 'embedding': None, 'features': None}
@@ -241,20 +252,20 @@ def _learned(
             gaps.add(what, reason)
         return found
     n_scanners = len(sample.scanner_labels)
-    forest = forest_probe(sample, before, after, jobs=jobs)
+    forest = forest_probe(sample, before, after, jobs=jobs, seed=seed)
     block: dict[str, Any] = {
         'scanners': list(sample.scanner_labels),
-        'forest': probe_block(forest, n_scanners),
+        'forest': probe_block(forest, n_scanners, seed=seed),
     }
     _count(gaps, 'scanner_id.forest', forest)
     deep = deep_probe(sample) if deep_probe else left_out or _NOT_GIVEN
     if isinstance(deep, str):
         gaps.add('scanner_id (deep network)', deep)
     else:
-        block = {'model': deep.model, **block, **probe_block(deep, n_scanners)}
+        block = {'model': deep.model, **block, **probe_block(deep, n_scanners, seed=seed)}
         _count(gaps, 'scanner_id', deep)
     found['scanner_id'] = block
-    points = embedding(forest if isinstance(deep, str) else deep)
+    points = embedding(forest if isinstance(deep, str) else deep, seed=seed)
     if isinstance(points, str):
         gaps.add('embedding', points)
     else:
@@ -345,6 +356,7 @@ def _of_subjects(
     columns: Mapping[str, Any] | None,
     gaps: _Gaps,
     jobs: int,
+    seed: int,
 ) -> dict[str, Any]:
     """Predict what the participants' table says, and look for a scanner where there is none."""
     if features is None:
@@ -355,7 +367,7 @@ def _of_subjects(
     rows = []
     every = find_covariates(participants or {}, columns or {})
     for one in every[:MOST_COLUMNS]:
-        row = covariate(one, sample, before, after)
+        row = covariate(one, sample, before, after, seed=seed)
         if isinstance(row, str):
             gaps.add(f'covariates: {one.name}', row)
             continue
@@ -367,7 +379,7 @@ def _of_subjects(
         gaps.add('covariates', 'no participants.tsv with further columns in the dataset')
     for one in every[MOST_COLUMNS:]:
         gaps.add(f'covariates: {one.name}', f'only the first {MOST_COLUMNS} columns are looked at')
-    control = negative_control(sample, before, jobs=jobs)
+    control = negative_control(sample, before, jobs=jobs, seed=seed)
     if isinstance(control, str):
         gaps.add('negative_control', control)
         control = None

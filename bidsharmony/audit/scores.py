@@ -154,14 +154,14 @@ def why_not_counted(before: Guesses, retrained: Guesses) -> str:
     return ''
 
 
-def probe_block(probe: Probe, n_scanners: int) -> dict[str, Mapping[str, Any]]:
+def probe_block(probe: Probe, n_scanners: int, *, seed: int = 0) -> dict[str, Mapping[str, Any]]:
     """Put the scores and tests of one probe together, as they stand in the JSON."""
-    before = scores(probe.before, n_scanners)
+    before = scores(probe.before, n_scanners, seed=seed)
     sides = {'frozen': probe.frozen, 'retrained': probe.retrained}
-    tests = {kind: compared(probe.before, after) for kind, after in sides.items()}
+    tests = {kind: compared(probe.before, after, seed=seed) for kind, after in sides.items()}
     return {
         **{
-            kind: {'before': before, 'after': scores(after, n_scanners)}
+            kind: {'before': before, 'after': scores(after, n_scanners, seed=seed)}
             for kind, after in sides.items()
         },
         **{

@@ -17,7 +17,10 @@ from bidsharmony.bids.records import BIDSError
 from bidsharmony.cli.listing import complain, plural, say
 from bidsharmony.cli.parser import EXIT_DONE, EXIT_USAGE
 
+AUDIT = 'group_batcheffects.json'
+
 if TYPE_CHECKING:
+    from bidsharmony.audit.document import Collector
     from bidsharmony.audit.grouping import Grouping
     from bidsharmony.audit.sample import Sample
     from bidsharmony.audit.scores import Probe
@@ -82,7 +85,7 @@ def run_group(settings: Settings) -> int:
     # a container may have no HOME that Matplotlib can write to
     os.environ.setdefault('MPLCONFIGDIR', str(out_dir / STATE_DIR / 'matplotlib'))
     from bidsharmony import __version__
-    from bidsharmony.audit.document import audit_document, document_text
+    from bidsharmony.audit.document import document_text
     from bidsharmony.evaluation import tables
     from bidsharmony.evaluation.summary import GroupSummary
     from bidsharmony.reports.group import MAX_LISTED, write_group_page
@@ -117,19 +120,14 @@ def run_group(settings: Settings) -> int:
         ('group_scanners.json', tables.scanner_dictionary(rule)),
     ):
         write_atomic(out_dir / name, json.dumps(dictionary, indent=2) + '\n')
-    participants, columns = participants_of(settings.bids_dir)
-    document = audit_document(
-        settings.audit,
-        summary,
-        collector,
-        out_dir / 'group_runs.tsv',
-        participants=participants,
-        columns=columns,
-        deep_probe=partial(_deep_probe, settings),
-        autoencoder=partial(_autoencoder, settings) if settings.audit == 'full' else None,
-        jobs=_jobs(settings),
-    )
-    write_atomic(out_dir / 'group_batcheffects.json', document_text(document))
+    if settings.reports_only:
+        try:
+            document = _finished_audit(out_dir / AUDIT, summary)
+        except BIDSError as error:
+            return complain(str(error), EXIT_USAGE)
+    else:
+        document = _audit(settings, summary, collector)
+        write_atomic(out_dir / AUDIT, document_text(document))
     content = _content(summary, listed, scanners, unused, n_unused)
     write_group_page(out_dir, replace(content, audit=document), __version__)
 
@@ -140,6 +138,48 @@ def run_group(settings: Settings) -> int:
         '  tables: group_runs.tsv, group_scanners.tsv; audit: group_batcheffects.json\n'
     )
     return EXIT_DONE
+
+
+def _audit(settings: Settings, summary: GroupSummary, collector: Collector) -> dict[str, Any]:
+    """Measure what is left of the scanners."""
+    from bidsharmony.audit.document import audit_document
+
+    participants, columns = participants_of(settings.bids_dir)
+    return audit_document(
+        settings.audit,
+        summary,
+        collector,
+        settings.output_dir / 'group_runs.tsv',
+        participants=participants,
+        columns=columns,
+        deep_probe=partial(_deep_probe, settings),
+        autoencoder=partial(_autoencoder, settings) if settings.audit == 'full' else None,
+        jobs=_jobs(settings),
+        seed=settings.random_seed,
+    )
+
+
+def _finished_audit(path: Path, summary: GroupSummary) -> dict[str, Any]:
+    """Read the audit that an earlier call has made of the same runs.
+
+    Raises
+    ------
+    BIDSError
+        if there is none, or runs came or went since
+    """
+    remedy = 'Run the group level without --reports-only'
+    try:
+        document = json.loads(path.read_text(encoding='utf-8'))
+        audited = document['n_runs']
+    except FileNotFoundError:
+        raise BIDSError(f'{path.name}: not there. {remedy}') from None
+    except (ValueError, KeyError, TypeError):
+        raise BIDSError(f'{path.name}: damaged. {remedy}') from None
+    if audited != summary.n_runs:
+        raise BIDSError(
+            f'{path.name}: of {audited} runs, {summary.n_runs} are finished now. {remedy}'
+        )
+    return document
 
 
 def _public(items: Iterable[FinishedRun | Unused]) -> Iterator[FinishedRun | Unused]:
@@ -182,7 +222,12 @@ def _deep_probe(settings: Settings, sample: Sample) -> Probe | str:
     try:
         return deep_probe(
             sample,
-            recipe=Recipe(folds=folds, threads=_jobs(settings)),
+            recipe=Recipe(
+                folds=folds,
+                threads=_jobs(settings),
+                device=settings.device,
+                seed=settings.random_seed,
+            ),
             keep=settings.output_dir / STATE_DIR / 'audit',
             report=lambda line: say(f'deep probe, {line}\n'),
         )
@@ -192,12 +237,14 @@ def _deep_probe(settings: Settings, sample: Sample) -> Probe | str:
 
 def _autoencoder(settings: Settings, sample: Sample) -> Mapping[str, Any] | str:
     """Count how soon an autoencoder learns the images."""
-    from bidsharmony.audit.convergence import convergence
+    from bidsharmony.audit.convergence import SEEDS, convergence
 
     try:
         found = convergence(
             sample,
             threads=_jobs(settings),
+            device=settings.device,
+            first_seed=SEEDS * settings.random_seed,
             report=lambda line: say(f'autoencoder, {line}\n'),
         )
     except ValueError as error:

@@ -8,8 +8,9 @@ import fcntl
 import json
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bidsharmony import __version__
 from bidsharmony.bids.names import output_stem
@@ -102,16 +103,34 @@ def write_citation(output_dir: Path, done: Sequence[str]) -> None:
         return
     # only who has harmonized something needs what pages are made with
     from bidsharmony.evaluation.finished import QC_SUFFIX
-    from bidsharmony.reports.methods import citation
     from bidsharmony.reports.participant import read_qc
 
     places = [Path(name) for name in done]
     files = [output_dir / place.parent / f'{output_stem(place)}{QC_SUFFIX}' for place in places]
     # one that another job is just replacing is left out
-    texts = citation([read_qc(file) for file in files if file.is_file()], __version__)
+    replace_citation(output_dir, [read_qc(file) for file in files if file.is_file()])
+
+
+def replace_citation(output_dir: Path, documents: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Write the methods and references of runs, told by their ``qc.json`` or what it will say.
+
+    Returns
+    -------
+    dict
+        ``CITATION.md``, ``CITATION.html`` and ``CITATION.bib`` to their texts
+
+    Raises
+    ------
+    OSError
+        that names the file
+    """
+    from bidsharmony.reports.methods import citation
+
+    texts = citation(documents, __version__)
     with _folder(output_dir) as folder:
         for name, text in texts.items():
             _replace(folder / name, text)
+    return texts
 
 
 @contextlib.contextmanager

@@ -26,15 +26,18 @@ from bidsharmony.cli.values import (
     number_between,
     positive_int,
     table_column,
+    whole_number,
     with_file,
 )
 from bidsharmony.settings import (
     ANALYSIS_LEVELS,
     AUDITS,
     B0_THRESHOLD,
+    BRAIN_MASKS,
     COARSEST_RESOLUTION,
     COARSEST_VOXEL,
     DENOISERS,
+    DEVICES,
     FINEST_VOXEL,
     MAX_GB,
     Settings,
@@ -47,6 +50,9 @@ SMALLEST_GB = 1e-6
 """Under a kilobyte no image fits."""
 
 SMALLEST_MINUTES = 0.01
+
+DEBUG_VERBOSITY = 2
+"""How often ``-v`` counts as given with ``--debug``."""
 
 EXIT_DONE = 0
 EXIT_SOME_FAILED = 1
@@ -156,6 +162,18 @@ def build_parser() -> argparse.ArgumentParser:
         action='store_true',
         help='list what would run, on which scanners, and what is left out and why',
     )
+    some.add_argument(
+        '--reports-only',
+        action='store_true',
+        help='write the pages of finished participants, and the group page of a finished audit, '
+        'anew; harmonize and measure nothing',
+    )
+    some.add_argument(
+        '--boilerplate-only',
+        action='store_true',
+        help='write the methods of these options, with references, to logs/CITATION.* and to the '
+        'terminal; harmonize nothing',
+    )
 
     method = parser.add_argument_group('method')
     method.add_argument(
@@ -220,6 +238,14 @@ def build_parser() -> argparse.ArgumentParser:
         help='network weights (safetensors) instead of the shipped ones',
     )
 
+    method.add_argument(
+        '--brain-mask',
+        choices=BRAIN_MASKS,
+        default='existing',
+        help='take the brain mask that came with a preprocessed run (existing, the default), or '
+        'compute one all the same; raw runs have none',
+    )
+
     output = parser.add_argument_group('output')
     output.add_argument(
         '--qsiprep-compat',
@@ -247,6 +273,14 @@ def build_parser() -> argparse.ArgumentParser:
         '--scanner-software',
         action='store_true',
         help="take the software version for a part of the scanner's name",
+    )
+    group.add_argument(
+        '--random-seed',
+        type=whole_number,
+        default=0,
+        metavar='N',
+        help='seed of the audit: its forests, networks, permutations and bootstraps (default '
+        '%(default)s); images do not depend on it',
     )
 
     work = parser.add_argument_group('performance')
@@ -299,6 +333,42 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='DIR',
         help='intermediate files (default: inside the output, hidden)',
     )
+    work.add_argument(
+        '--clean-workdir',
+        action='store_true',
+        help='first remove the intermediate files that failed or killed participants of this '
+        'output have left',
+    )
+    work.add_argument(
+        '--device',
+        choices=DEVICES,
+        default='cpu',
+        help='where networks run: cpu (default; the same bytes everywhere), cuda, or auto (cuda '
+        'where there is one)',
+    )
+    work.add_argument(
+        '--stop-on-first-crash',
+        action='store_true',
+        help='once a run has failed, begin no further participant and end the others',
+    )
+
+    look = parser.add_argument_group('looking inside')
+    look.add_argument(
+        '--write-graph',
+        action='store_true',
+        help='leave the graph of each participant in logs (sub-X_graph.dot, and a picture of it '
+        'where Graphviz is installed)',
+    )
+    look.add_argument(
+        '--resource-monitor',
+        action='store_true',
+        help='leave what each step took of time and memory in logs (sub-X_resources.tsv)',
+    )
+    look.add_argument(
+        '--debug',
+        action='store_true',
+        help='keep all intermediate files, log all there is (as -vv), and show where errors arose',
+    )
     return parser
 
 
@@ -334,6 +404,8 @@ def parse_args(argv: Sequence[str] | None = None) -> Settings:
     if given['scanner_from'] is not None:
         path, column = given['scanner_from']
         given['scanner_from'] = _found(path, given['bids_dir']), column
+    if given['debug']:
+        given['verbose_count'] = max(given['verbose_count'], DEBUG_VERBOSITY)
     settings = Settings(**given)
     if reason := _why_wrong(settings):
         parser.error(reason)
@@ -420,6 +492,15 @@ def _why_wrong(settings: Settings) -> str:
         for path in (output_dir, settings.work_dir):
             if '%' in str(path or ''):
                 return f'--use-plugin: nipype cannot work in {path}. Give a folder without %'
+    only = [
+        f'--{name.replace("_", "-")}'
+        for name in ('dry_run', 'reports_only', 'boilerplate_only')
+        if getattr(settings, name)
+    ]
+    if len(only) > 1:
+        return f'{" and ".join(only)}: each leaves out what the other is about. Give one of them'
+    if settings.boilerplate_only and 'participant' not in settings.analysis_levels:
+        return '--boilerplate-only is about the participant level. Give that level'
     if settings.weights is not None and not settings.weights.is_file():
         return f'--weights {settings.weights}: no such file. Leave it out for the shipped weights'
     if settings.scanner_from is not None:

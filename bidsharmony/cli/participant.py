@@ -7,6 +7,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -40,6 +41,7 @@ from bidsharmony.cli.parser import (
 from bidsharmony.cli.places import places_written
 from bidsharmony.cli.plugin import unshared_folders, why_no_cluster
 from bidsharmony.cli.progress import watching
+from bidsharmony.settings import DEVICES
 
 if TYPE_CHECKING:
     from bidsharmony.settings import Settings
@@ -95,7 +97,12 @@ def _terminate(*_: object) -> NoReturn:
 
 def _run(settings: Settings) -> int:
     code = EXIT_DONE
-    if settings.dry_run or 'participant' in settings.analysis_levels:
+    if settings.reports_only:
+        if 'participant' in settings.analysis_levels:
+            from bidsharmony.cli.again import rewrite_pages
+
+            code = rewrite_pages(settings)
+    elif settings.dry_run or 'participant' in settings.analysis_levels:
         qsiprep = settings.derivatives.get(QSIPREP)
         searched = qsiprep or settings.bids_dir
         collect = partial(collect_qsiprep, qsiprep) if qsiprep else collect_dwi
@@ -115,23 +122,49 @@ def _run(settings: Settings) -> int:
                 say('\n' + resources(collection, settings))
         if not collection.runs and not collection.refused:
             raise BIDSError(_nothing_to_do(collection, searched))
+        if settings.boilerplate_only:
+            from bidsharmony.cli.again import write_boilerplate
+
+            write_boilerplate(settings, collection.runs)
+            return EXIT_DONE
         if settings.dry_run:
             return EXIT_SOME_FAILED if collection.refused else EXIT_DONE
         if settings.use_plugin is not None and (reason := why_no_cluster()):
             return complain(reason, EXIT_ENVIRONMENT)
-        code = _participant_level(settings, collection)
+        code = _participant_level(_on_device(settings), collection)
     if 'group' in settings.analysis_levels:
         from bidsharmony.cli.group import is_anything_finished, run_group
 
         # what left nothing to compare was said above
         if code == EXIT_DONE or is_anything_finished(settings.output_dir):
-            group_code = run_group(settings)
-            if group_code == EXIT_DONE:
+            group_code = run_group(_on_device(settings))
+            if group_code == EXIT_DONE and not settings.reports_only:
                 from bidsharmony.cli.logs import write_options
 
                 write_options(settings, 'group')
             code = code or group_code
     return code
+
+
+def _on_device(settings: Settings) -> Settings:
+    """Find the device that was asked for, and say which it is.
+
+    Raises
+    ------
+    BIDSError
+        if it is not there
+    """
+    if settings.device == DEVICES[0] or settings.reports_only:
+        return settings
+    # torch takes seconds to import
+    from bidsharmony.network.device import find_device
+
+    try:
+        found = find_device(settings.device)
+    except ValueError as error:
+        raise BIDSError(str(error)) from None
+    LOGGER.info('networks: --device %s, %s is used', settings.device, found)
+    return replace(settings, device=found)
 
 
 def _participant_level(settings: Settings, collection: Collection) -> int:
@@ -149,6 +182,11 @@ def _participant_level(settings: Settings, collection: Collection) -> int:
     if settings.qsiprep_compat:
         write_compat_description(settings.output_dir, settings.bids_dir, **described)
     write_options(settings, 'participant')
+    if settings.clean_workdir:
+        from bidsharmony.supervise.locks import sweep_work
+
+        swept = sweep_work(settings)
+        LOGGER.info('work folder: %s cleaned', plural(len(swept), 'participant'))
     for item in collection.skipped:
         LOGGER.info('%s: skipped, %s.', printable(item.relative), printable(item.reason))
     for item in collection.refused:

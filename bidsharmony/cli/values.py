@@ -17,6 +17,9 @@ from bidsharmony.bids.sidecar import read_json
 DERIVATIVES = (QSIPREP,)
 """Preprocessed datasets that are understood."""
 
+LARGEST_SEED = 2**31 - 1
+"""NumPy, scikit-learn and torch all take it."""
+
 
 def label_after(prefix: str) -> Callable[[str], str]:
     """Make a type that strips ``sub-`` and the like, and accepts letters and digits only."""
@@ -34,6 +37,13 @@ def positive_int(text: str) -> int:
     """Read a whole number from 1 on."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from 1 on')
+    return int(text)
+
+
+def whole_number(text: str) -> int:
+    """Read a seed that every library takes: a whole number from 0 on."""
+    if not text.isdecimal() or int(text) > LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number up to {LARGEST_SEED}')
     return int(text)
 
 

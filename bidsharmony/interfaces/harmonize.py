@@ -35,6 +35,7 @@ class _HarmonizeSummaryInput(BaseInterfaceInputSpec):
     strength = traits.Range(0.0, 1.0, 1.0, usedefault=True, desc='0 leaves the scan as it is')
     zero_filling = traits.Int(1, usedefault=True, desc='pixels for each acquired one, in plane')
     threads = traits.Int(1, usedefault=True, nohash=True, desc='threads of torch')
+    device = traits.Str('cpu', usedefault=True, desc='where the network runs')
 
 
 class _HarmonizeSummaryOutput(TraitedSpec):
@@ -74,6 +75,7 @@ class HarmonizeSummary(SimpleInterface):
             fwhm_mm=fwhm_mm if isinstance(fwhm_mm, float) else None,
             weights=Path(weights) if isinstance(weights, str) else None,
             threads=self.inputs.threads,
+            device=self.inputs.device,
         )
         result = run.images
         folder = Path(runtime.cwd)

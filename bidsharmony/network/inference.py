@@ -96,6 +96,7 @@ def harmonize_summary(
     threads: int = 1,
     strength: float = 1.0,
     zero_filling: int = 1,
+    device: str = 'cpu',
 ) -> Canonical:
     """Harmonize a run's mean b=0 and trace image.
 
@@ -131,6 +132,8 @@ def harmonize_summary(
         the scan on the canonical grid over its b=0 scale. The gain is the whole one.
     zero_filling : int
         Reconstructed pixels for each acquired one, in plane.
+    device : str
+        Where the network runs, as torch names it.
 
     Returns
     -------
@@ -174,7 +177,7 @@ def harmonize_summary(
         fine.transpose(layout[0] + 1, 0, layout[1] + 1, layout[2] + 1),
         None if mask is None else apply_orientation(mask, to_ras).transpose(layout),
     )
-    out, log_gain, error = _run(network, fine, ras_axis, {**metadata, **marks}, threads)
+    out, log_gain, error = _run(network, fine, ras_axis, {**metadata, **marks}, threads, device)
     if inside is not None:
         excess = unit_excess(network, out, resample_to_shape(inside, shape) > 0.5)
         out, error = out / np.float32(excess), error / np.float32(excess)
@@ -311,6 +314,7 @@ def _run(
     axis: int,
     metadata: Mapping[str, object],
     threads: int,
+    device: str,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pass every slice of a RAS volume through the network.
 
@@ -330,17 +334,18 @@ def _run(
     slices = torch.from_numpy(np.ascontiguousarray(images.transpose(order))).transpose(0, 1)
     height, width = slices.shape[-2:]  # (S, 2, H, W)
     padding = (0, -width % STRIDE, 0, -height % STRIDE)
-    condition = encode_metadata(metadata)[None]
+    condition = encode_metadata(metadata)[None].to(device)
+    model = network.model.to(device)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         parts = []
         for batch in slices.split(_SLICES_AT_ONCE):
-            padded = functional.pad(batch, padding, mode='replicate')
-            output = network.model(padded, condition.expand(len(batch), -1))
+            padded = functional.pad(batch.to(device), padding, mode='replicate')
+            output = model(padded, condition.expand(len(batch), -1))
             error = torch.exp(output.log_error).mean(dim=1, keepdim=True)
             merged = torch.cat([output.images.clamp_min(0), output.log_gain, error], dim=1)
-            parts.append(merged[..., :height, :width])
+            parts.append(merged[..., :height, :width].cpu())
     finally:
         torch.set_num_threads(before)
     stacked = torch.cat(parts).numpy().transpose(1, 0, 2, 3)  # (4, S, H, W)

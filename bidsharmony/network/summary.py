@@ -54,6 +54,7 @@ def harmonize_run(
     fwhm_mm: float | None = None,
     weights: Path | Weights | None = None,
     threads: int = 1,
+    device: str = 'cpu',
 ) -> CanonicalRun:
     """Harmonize a run's summary images inside its brain mask.
 
@@ -71,7 +72,7 @@ def harmonize_run(
         Scanner facts (`network.facts.scanner_facts`).
     b_acquired : s/mm2
         Of the shell that the trace image came from.
-    strength, zero_filling, fwhm_mm, weights, threads
+    strength, zero_filling, fwhm_mm, weights, threads, device
         See `network.inference.harmonize_summary`.
 
     Returns
@@ -97,6 +98,7 @@ def harmonize_run(
         strength=strength,
         zero_filling=zero_filling,
         threads=threads,
+        device=device,
     )
     fine_mask = resample_to_shape(mask.astype(np.float32), result.b0.shape) >= 0.5
     facts = {

@@ -7,14 +7,12 @@ import ctypes
 import errno
 import faulthandler
 import fcntl
-import hashlib
 import itertools
 import logging
 import os
 import select
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields, replace
@@ -28,6 +26,8 @@ from bidsharmony.bids.names import output_stem, public
 from bidsharmony.settings import Settings
 from bidsharmony.supervise.cluster import cancel_jobs
 from bidsharmony.supervise.finish import finish
+from bidsharmony.supervise.locks import locked
+from bidsharmony.supervise.look import Look
 from bidsharmony.supervise.marker import (
     file_sha256,
     is_unchanged,
@@ -40,8 +40,9 @@ from bidsharmony.supervise.places import (
     linked_folder,
     open_own,
     private_folder,
+    work_folder,
 )
-from bidsharmony.supervise.reasons import LockedError, judge
+from bidsharmony.supervise.reasons import judge
 from bidsharmony.supervise.records import Job, Outcome, Step
 from bidsharmony.workflows.method import Method
 
@@ -103,7 +104,7 @@ def work(job: Job, report: Callable[[Step], None] | None = None) -> list[Outcome
     Raises
     ------
     OSError
-        LockedError, disk full, or no permission
+        `locks.LockedError`, disk full, or no permission
     """
     # Imported here: the supervisor itself never needs nipype, and --help neither.
     from bidsharmony.workflows.groups import shared_inputs
@@ -116,7 +117,7 @@ def work(job: Job, report: Callable[[Step], None] | None = None) -> list[Outcome
         refused=tuple(itertools.starmap(public, job.refused)),
         skipped=tuple(itertools.starmap(public, job.skipped)),
     )
-    with _locked(job):
+    with locked(job.settings.output_dir, job.participant):
         checked, outcomes = check_runs(job)
         left_out = {
             status: tuple((o.run, o.reason) for o in outcomes.values() if o.status == status)
@@ -127,7 +128,8 @@ def work(job: Job, report: Callable[[Step], None] | None = None) -> list[Outcome
         inputs = shared_inputs(checked)
         options = result_options(job)
         output_dir = job.settings.output_dir
-        unfinished, work_dir = job.hidden / 'staging' / job.participant, work_folder(job)
+        unfinished = job.hidden / 'staging' / job.participant
+        work_dir = work_folder(job.settings, job.participant)
         if any(work_dir.glob('*/batch')):
             # jobs of a run that was killed would write into what is made now
             cancel_jobs(work_dir)
@@ -141,8 +143,9 @@ def work(job: Job, report: Callable[[Step], None] | None = None) -> list[Outcome
             skipped=job.skipped,
         ):
             # of a process that was killed between its marker and its end
-            for left in (unfinished, work_dir):
-                shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
+            if not job.settings.debug:
+                shutil.rmtree(work_dir, ignore_errors=True)
             for run in checked:
                 name = run.run.relative
                 outcomes[name] = Outcome(name, 'done', UNCHANGED)
@@ -171,7 +174,7 @@ def work(job: Job, report: Callable[[Step], None] | None = None) -> list[Outcome
             options=options,
         )
         shutil.rmtree(staging, ignore_errors=True)
-        if not failed:
+        if not failed and not job.settings.debug:
             shutil.rmtree(work_dir, ignore_errors=True)
         return [outcomes[run.relative] for run in job.runs]
 
@@ -193,6 +196,8 @@ def check_runs(job: Job) -> tuple[list[CheckedRun], dict[str, Outcome]]:
     max_bytes = int(job.settings.max_gb * 1e9)
     for run in job.runs:
         name = run.relative
+        if job.settings.brain_mask == 'compute':
+            run = replace(run, brain_mask=None)
         try:
             checked.append(check_run(run, job.settings.b0_threshold, max_bytes=max_bytes))
         except InputError as error:
@@ -220,12 +225,13 @@ def method_of(settings: Settings) -> Method:
     return Method(**{item.name: getattr(settings, item.name) for item in fields(Method)})
 
 
-def work_folder(job: Job) -> Path:
-    """Give the folder for intermediate files; outputs that share ``--work-dir`` stay apart."""
-    if job.settings.work_dir is None:
-        return job.hidden / 'work' / job.participant
-    mark = hashlib.sha256(os.fsencode(job.settings.output_dir)).hexdigest()[:8]
-    return job.settings.work_dir / f'bidsharmony_{mark}' / job.participant
+def look_of(job: Job) -> Look:
+    """Take from the settings what is wanted of the graph for people to look at."""
+    return Look(
+        job.log_file.with_suffix(''),
+        graph=job.settings.write_graph,
+        resources=job.settings.resource_monitor,
+    )
 
 
 def _harmonize(
@@ -270,6 +276,7 @@ def _harmonize(
             crash_dir=job.log_file.parent,
             plugin=plugin,
             report=report,
+            look=look_of(job),
         )
     outcomes = {}
     for item in checked:
@@ -300,37 +307,6 @@ def _on_cluster(job: Job, work_dir: Path) -> Iterator[Callable | None]:
     except BaseException:
         cancel_jobs(work_dir)
         raise
-
-
-@contextlib.contextmanager
-def _locked(job: Job) -> Iterator[None]:
-    """Hold the participant's lock, which the kernel lets go when this process dies.
-
-    Raises
-    ------
-    LockedError
-    """
-    path = job.hidden / 'locks' / f'{job.participant}.lock'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(open_own(path, os.O_RDWR | os.O_APPEND), 'a+', encoding='utf-8') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            owner = ''.join(char for char in file.read(200) if char.isprintable()) or 'a process'
-            raise LockedError(
-                errno.EAGAIN, f'locked by {owner}. Wait for it, or end it, and re-run.'
-            ) from error
-        except OSError:
-            LOGGER.warning('%s: no file locks on this file system', job.participant)
-        file.truncate(0)
-        file.write(f'{socket.gethostname()}/{os.getpid()}')
-        file.flush()
-        try:
-            yield
-        finally:
-            # where it ran concerns nobody any more
-            file.truncate(0)
 
 
 def detach(lifeline: Connection) -> None:

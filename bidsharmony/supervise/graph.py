@@ -20,6 +20,7 @@ from bidsharmony.bids import BIDSError
 from bidsharmony.bids.names import output_stem, parse_name
 from bidsharmony.interfaces.inputs import CheckedRun
 from bidsharmony.supervise.cluster import ClusterError
+from bidsharmony.supervise.look import Look
 from bidsharmony.supervise.marker import stem_of
 from bidsharmony.supervise.records import Step
 from bidsharmony.workflows.groups import Sharing, differ_within, find_sharing
@@ -48,6 +49,7 @@ def harmonize_runs(
     crash_dir: Path,
     plugin: Runner | None = None,
     report: Callable[[Step], None] | None = None,
+    look: Look | None = None,
 ) -> dict[str, str]:
     """Harmonize runs, those of a group with one gain; what fails leaves its partners in peace.
 
@@ -72,6 +74,8 @@ def harmonize_runs(
         makes of a status callback what runs a graph; None runs it in this process
     report : callable, optional
         is given every step; one that two graphs share counts once
+    look : Look, optional
+        draws graphs, and notes what steps take
 
     Returns
     -------
@@ -95,7 +99,7 @@ def harmonize_runs(
         workflow = build(runs=grouped, predict_only=True)
         # what follows is counted too, as it would be without partners: nothing is known of them
         steps.add(build(runs=checked) if report else workflow)
-        failed |= _run(workflow, grouped, predicted, plugin, steps)
+        failed |= _run(workflow, grouped, predicted, plugin, steps, look)
         steps.forget()
     made: dict[str, Sharing | None] = {}
     while True:
@@ -120,7 +124,9 @@ def harmonize_runs(
             },
         )
         steps.add(workflow)
-        crashes = _run(workflow, todo, predicted, plugin, steps)
+        if look is not None:
+            look.draw(workflow)
+        crashes = _run(workflow, todo, predicted, plugin, steps, look)
         for run in todo:
             stem = _stem(run)
             made[stem] = sharing.get(stem)
@@ -219,11 +225,12 @@ def _run(
     predicted: Predicted,
     plugin: Runner | None,
     steps: Steps,
+    look: Look | None = None,
 ) -> dict[str, str]:
     """Run a graph; give the crash of each run that had one, and note what was predicted."""
     crashes: dict[str, str] = {}
     try:
-        workflow.run(plugin=(plugin or _linear)(_reporter(crashes, predicted, steps)))
+        workflow.run(plugin=(plugin or _linear)(_reporter(crashes, predicted, steps, look)))
     except ClusterError:
         # not one run's: what is left of the graph was not run at all
         raise
@@ -246,7 +253,7 @@ def _linear(status_callback: Callable[[Any, str], None]) -> PluginBase:
 
 
 def _reporter(
-    crashes: dict[str, str], predicted: Predicted, steps: Steps
+    crashes: dict[str, str], predicted: Predicted, steps: Steps, look: Look | None
 ) -> Callable[[Any, str], None]:
     """Make a callback that logs how long each node took and remembers each run's first crash."""
     started: dict[str, float] = {}
@@ -256,8 +263,13 @@ def _reporter(
         if status == 'start':
             started[name] = time.monotonic()
             steps.start(name)
+            if look is not None:
+                look.start()
         elif name in started:
-            LOGGER.info('%s: %s after %.2f s', name, status, time.monotonic() - started.pop(name))
+            seconds = time.monotonic() - started.pop(name)
+            LOGGER.info('%s: %s after %.2f s', name, status, seconds)
+            if look is not None:
+                look.end(name, seconds)
             steps.end(name)
             _, run, inside = name.split('.', 2)
             if status == 'exception':

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bidsharmony.bids import COMPAT, BIDSError
+from bidsharmony.settings import Settings
 from bidsharmony.supervise.records import HIDDEN
 
 LOGS = 'logs'
@@ -92,6 +94,19 @@ def open_own(path: Path, flags: int) -> int:
     if path.is_symlink():
         path.unlink()
     return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+
+def work_root(settings: Settings) -> Path:
+    """Give the folder for intermediate files; outputs that share ``--work-dir`` stay apart."""
+    if settings.work_dir is None:
+        return settings.output_dir / HIDDEN / 'work'
+    mark = hashlib.sha256(os.fsencode(settings.output_dir)).hexdigest()[:8]
+    return settings.work_dir / f'bidsharmony_{mark}'
+
+
+def work_folder(settings: Settings, participant: str) -> Path:
+    """Give the folder for the intermediate files of a participant."""
+    return work_root(settings) / participant
 
 
 def fresh_folder(folder: Path) -> Path:

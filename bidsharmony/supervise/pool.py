@@ -24,6 +24,7 @@ from bidsharmony.supervise import child
 from bidsharmony.supervise.cluster import cancel_jobs
 from bidsharmony.supervise.marker import marker_path
 from bidsharmony.supervise.needs import Machine, Needs, needs_of
+from bidsharmony.supervise.places import work_folder
 from bidsharmony.supervise.records import HIDDEN, Job, Outcome, Step, Watch
 
 LOGGER = logging.getLogger('bidsharmony')
@@ -125,6 +126,11 @@ def run_participants(
                         if watch is not None:
                             watch.ended(item.job.participant)
                         outcomes += _report(found)
+                        if settings.stop_on_first_crash and _failed(found):
+                            outcomes += _report(_stop(item.job, running, waiting))
+                            running.clear()
+                            waiting.clear()
+                            break
                 if watch is not None:
                     watch.look()
         except Interrupted:
@@ -252,6 +258,26 @@ def _give_up(item: _Running) -> list[Outcome]:
     )
 
 
+def _failed(outcomes: Sequence[Outcome]) -> bool:
+    """See whether a run has failed, which one that was refused has not."""
+    return any(outcome.status == 'failed' for outcome in outcomes)
+
+
+def _stop(first: Job, running: Sequence[_Running], waiting: Sequence[Job]) -> list[Outcome]:
+    """End all participants after one has failed, and say so of each."""
+    _end(running)
+    for item in running:
+        item.connection.close()
+        item.lifeline.close()
+    because = f'since {first.participant} failed (--stop-on-first-crash). Re-run to go on.'
+    return [
+        outcome
+        for jobs, what in (([i.job for i in running], 'ended'), (waiting, 'not begun'))
+        for job in jobs
+        for outcome in job.all_failed(f'{what}, {because}')
+    ]
+
+
 def _report(outcomes: list[Outcome]) -> list[Outcome]:
     """Say what became of each run."""
     for outcome in outcomes:
@@ -287,7 +313,8 @@ def _end(running: list[_Running]) -> None:
 
 def _cancel(jobs: Sequence[Job]) -> None:
     """Take out of a cluster's queue what processes that are no more have put there."""
-    if folders := [child.work_folder(job) for job in jobs if job.settings.use_plugin is not None]:
+    on_cluster = [job for job in jobs if job.settings.use_plugin is not None]
+    if folders := [work_folder(job.settings, job.participant) for job in on_cluster]:
         cancel_jobs(*folders)
 
 

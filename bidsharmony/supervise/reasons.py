@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 from bidsharmony.settings import Settings
+from bidsharmony.supervise.locks import LockedError
 from bidsharmony.supervise.needs import NoRoomError
 from bidsharmony.supervise.records import Job
 
@@ -23,10 +24,6 @@ _MACHINE = (
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-class LockedError(OSError):
-    """Say that another process works on this participant."""
 
 
 def judge(job: Job, text: str, error: Exception | None) -> tuple[int, str]:

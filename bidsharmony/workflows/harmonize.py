@@ -102,6 +102,7 @@ def init_harmonize_wf(
             zero_filling=zero_filling,
             strength=method.strength,
             threads=threads,
+            device=method.device,
         ),
         name='network',
     )

@@ -28,6 +28,8 @@ class Method:
         in-plane FWHM of the canonical images, mm; None takes that of the weights
     weights : Path or None
         None takes the shipped ones
+    device : str
+        where the network runs: results differ in their last digits
     """
 
     denoise: str
@@ -38,3 +40,4 @@ class Method:
     strength: float
     canonical_resolution: float | None
     weights: Path | None
+    device: str = 'cpu'

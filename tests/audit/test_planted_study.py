@@ -113,6 +113,15 @@ def test_same_bytes_again_and_in_another_order(travelling, found, monkeypatch):
     assert (travelling / NAME).read_bytes() == before
 
 
+def test_the_seed_is_that_of_the_audit(travelling, found):
+    """Another one draws other intervals of the same study, and stands in the file."""
+    other = audit(travelling, random_seed=1)
+    assert (found['seed'], other['seed']) == (0, 1)
+    assert other['scanner_id'] != found['scanner_id']
+    assert found['texture'] == other['texture']
+    assert audit(travelling) == found
+
+
 def test_no_audit_is_counts_only(travelling, monkeypatch):
     """No archive is read beyond those that the page shows."""
     monkeypatch.setattr('bidsharmony.audit.sample.read_slices', None)

@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -23,10 +25,10 @@ WRITTEN = {
 }
 
 
-def group(out_dir) -> int:
+def group(out_dir, **options) -> int:
     """Run the group level on an output folder."""
     settings = Settings(bids_dir=out_dir.parent, output_dir=out_dir, analysis_levels=('group',))
-    return run_group(settings)
+    return run_group(replace(settings, **options))
 
 
 def table(path) -> list[dict[str, str]]:
@@ -91,6 +93,43 @@ def test_again_gives_the_same_bytes(finished):
     before = files(finished)
     assert group(finished) == 0
     assert files(finished) == before
+
+
+def test_the_page_is_written_anew_from_the_audit(finished, tmp_path, capsys):
+    """The audit is not made again: what its file says stands on the page."""
+    out_dir = shutil.copytree(finished, tmp_path / 'derivatives')
+    before = files(out_dir)
+    (out_dir / 'group.html').unlink()
+    assert group(out_dir, reports_only=True) == 0
+    assert files(out_dir) == before
+    audit = out_dir / 'group_batcheffects.json'
+    document = json.loads(audit.read_text())
+    planted = {'what': 'everything', 'reason': 'planted in the file'}
+    audit.write_text(json.dumps(document | {'not_run': [planted]}))
+    assert group(out_dir, reports_only=True) == 0
+    assert 'planted in the file' in (out_dir / 'group.html').read_text()
+
+
+@pytest.mark.parametrize(
+    ('content', 'said'),
+    [
+        (None, 'group_batcheffects.json: not there. Run the group level without --reports-only'),
+        ('{"n_runs": 7}', 'group_batcheffects.json: of 7 runs, 8 are finished now. Run the group'),
+        ('{', 'group_batcheffects.json: damaged. Run the group level'),
+        ('[1]', 'group_batcheffects.json: damaged. Run the group level'),
+    ],
+)
+def test_an_audit_of_other_runs_is_no_page(finished, tmp_path, capsys, content, said):
+    """What is on the page fits the runs, or there is a line on what to do."""
+    out_dir = shutil.copytree(finished, tmp_path / 'derivatives')
+    audit = out_dir / 'group_batcheffects.json'
+    audit.unlink()
+    if content is not None:
+        audit.write_text(content)
+    page = (out_dir / 'group.html').read_bytes()
+    assert group(out_dir, reports_only=True) == 2
+    assert said in capsys.readouterr().err
+    assert (out_dir / 'group.html').read_bytes() == page
 
 
 @pytest.mark.parametrize('prepare', [lambda path: None, lambda path: path.mkdir()])

@@ -7,9 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bidsharmony.settings import Settings
-from bidsharmony.supervise.child import work_folder
-from bidsharmony.supervise.places import fresh_folder, private_folder
-from bidsharmony.supervise.records import Job
+from bidsharmony.supervise.places import fresh_folder, private_folder, work_folder
 
 MAKERS = {'of a participant': fresh_folder, 'shared by participants': private_folder}
 
@@ -92,7 +90,7 @@ def test_outputs_that_share_a_work_folder_stay_apart(tmp_path):
     """By a name that depends on the output, and tells nothing of it."""
     base = Settings(bids_dir=tmp_path, output_dir=tmp_path / 'secret', work_dir=tmp_path / 'w')
     one, two = (
-        work_folder(Job('sub-01', (), (), (), settings, '1'))
+        work_folder(settings, 'sub-01')
         for settings in (base, replace(base, output_dir=tmp_path / 'other'))
     )
     assert one != two

@@ -15,7 +15,8 @@ from bidsharmony.cli.logs import write_failures
 from bidsharmony.cli.participant import main
 from bidsharmony.settings import Settings
 from bidsharmony.supervise import child, marker
-from bidsharmony.supervise.child import _locked, _log_to
+from bidsharmony.supervise.child import _log_to
+from bidsharmony.supervise.locks import locked
 from bidsharmony.supervise.reasons import judge
 from bidsharmony.supervise.records import Job
 from tests import tiny_dataset
@@ -117,7 +118,7 @@ def test_a_link_in_the_place_of_a_file_is_replaced(tmp_path, name):
             os._exit(0)
         os.waitpid(pid, 0)
     elif name == 'lock':
-        with _locked(job):
+        with locked(job.settings.output_dir, job.participant):
             assert str(os.getpid()) in place.read_text()
     else:
         write_failures(out, [('a', 'failed', 'why')], among=['sub-01'])
