@@ -17,7 +17,6 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from bidsharmony import __version__
 from bidsharmony.cli.config import ConfigError, converted, read_config
 from bidsharmony.cli.listing import complain, say
 from bidsharmony.cli.parser import (
@@ -29,7 +28,9 @@ from bidsharmony.cli.parser import (
     typed_options,
 )
 
-IMAGE = f'bidsharmony:{__version__}'
+IMAGE = 'bidsharmony'
+"""What ``docker build --tag bidsharmony .`` makes."""
+
 ENGINES = ('docker', 'podman')
 
 PLACES = {
@@ -176,8 +177,8 @@ def engine_command(
     ]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the container and return its exit code; 3 where there is no engine."""
+def wrapper_parser() -> argparse.ArgumentParser:
+    """Describe the options that are not those of ``bidsharmony``."""
     parser = OneLineParser(
         prog='bidsharmony-docker',
         description='Run bidsharmony in a container with the folders of this machine.',
@@ -192,6 +193,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--print-command', action='store_true', help='show the command, and run nothing'
     )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the container and return its exit code; 3 where there is no engine."""
+    parser = wrapper_parser()
     own, arguments = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
     if not arguments or {'-h', '--help'} & set(arguments):
         say(parser.format_help())
