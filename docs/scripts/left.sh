@@ -1,5 +1,6 @@
 #!/bin/bash
-# left.sh OUTPUT_DIR LIST: the participants of LIST that are not done, or have a run that failed.
+# left.sh OUTPUT_DIR LIST
+# the participants of LIST that are not done, or have a run that failed
 
 while read -r subject; do
     if [ ! -e "$1/.bidsharmony/done/sub-$subject.json" ] ||
