@@ -7,10 +7,12 @@ author = 'The bidsharmony developers'
 copyright = author
 version = release = bidsharmony.__version__
 
-extensions = ['sphinx.ext.autodoc', 'sphinx.ext.napoleon']
+extensions = ['sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinxarg.ext']
 html_theme = 'furo'
 html_title = f'bidsharmony {release}'
 exclude_patterns = ['_build']
+# `--option` and '{"dwi": ...}' are to be copied as they are
+smartquotes = False
 
 autodoc_member_order = 'bysource'
 autodoc_typehints = 'none'
