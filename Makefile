@@ -7,6 +7,8 @@
 #
 # PYTHON       the interpreter to build on (3.11 or later)
 # VENV         where the environment goes
+# TORCH        the version of torch; the latest if empty
+# CONSTRAINTS  a file of versions for pip, such as .ci/floor prints
 # TORCH_INDEX  an index to take torch from, such as https://download.pytorch.org/whl/cpu
 # JOBS         how many tests run at once
 # FUZZ         how many inputs of each kind are mutated
@@ -17,6 +19,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 TORCH ?= 2.13.0
 TORCH_INDEX ?=
+CONSTRAINTS ?=
 JOBS ?= 2
 FUZZ ?= 10000
 FAULTS ?= 1
@@ -49,8 +52,8 @@ $(READY): setup.cfg pyproject.toml
 	@test -n '$(PYTHON)' || { echo 'No python3.11 or python3 on the PATH. Install Python 3.11 or name it: make PYTHON=...' >&2; exit 1; }
 	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo '$(PYTHON): older than Python 3.11. Name a later one: make PYTHON=...' >&2; exit 1; }
 	'$(PYTHON)' -m venv '$(VENV)'
-	$(PIP) install --quiet $(if $(TORCH_INDEX),--index-url '$(TORCH_INDEX)') 'torch==$(TORCH)'
-	$(PIP) install --quiet --editable '.[test]'
+	$(PIP) install --quiet $(if $(TORCH_INDEX),--index-url '$(TORCH_INDEX)') 'torch$(if $(TORCH),==$(TORCH))'
+	$(PIP) install --quiet $(if $(CONSTRAINTS),--constraint '$(CONSTRAINTS)') --editable '.[test]'
 	@touch '$(READY)'
 
 demo: env
@@ -77,6 +80,8 @@ lint: env
 	$(PIP) install --quiet --editable '.[lint]'
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/shellcheck .ci/run containers/*.sh docs/scripts/*.sh
 
 docs: env
 	$(PIP) install --quiet --editable '.[docs]'

@@ -161,14 +161,6 @@ def test_versions_agree():
     assert changes[1] == citation[1] == bidsharmony.__version__
 
 
-def test_ci_takes_the_small_torch():
-    """Each job that calls make names the index that has no build for graphics cards."""
-    jobs = re.split(r'\n  (?=\w)', (ROOT / '.circleci' / 'config.yml').read_text())
-    calling = [job for job in jobs if re.search(r'run.*(make |\.ci/run)', job)]
-    assert len(calling) == 4
-    assert all('TORCH_INDEX: https://download.pytorch.org/whl/cpu' in job for job in calling)
-
-
 @pytest.mark.parametrize('recipe', ['Dockerfile', 'Singularity.def'])
 def test_containers_name_their_version(recipe):
     """What a container writes says which one it was."""
