@@ -12,6 +12,8 @@ PAGES = (
     ROOT / 'README.md',
     ROOT / 'CONTRIBUTING.rst',
     ROOT / 'CHANGES.rst',
+    ROOT / 'Dockerfile',
+    ROOT / 'Singularity.def',
 )
 SHELLS = ('sh', 'shell', 'bash', 'console')
 OURS = (
@@ -58,8 +60,8 @@ def blocks_of(path: Path) -> list[Block]:
     """Collect the commands of one page: its blocks, and those within its sentences."""
     text = path.read_text(encoding='utf-8')
     name = path.relative_to(ROOT).as_posix()
-    fenced = _fenced if path.suffix == '.md' else _indented
-    found = [Block(name, line, runnable(code)) for line, code in fenced(text)]
+    collect = {'.md': _fenced, '.rst': _indented}.get(path.suffix, _commented)
+    found = [Block(name, line, runnable(code)) for line, code in collect(text)]
     if path.suffix == '.rst':
         spoken = rf'``((?:{"|".join(OURS)}) [^`]+)``'
         for match in re.finditer(spoken, text):
@@ -96,6 +98,23 @@ def _fenced(text: str) -> list[tuple[int, str]]:
         (text.count('\n', 0, match.start()) + 1, match[1].strip('\n'))
         for match in re.finditer(pattern, text, re.MULTILINE | re.DOTALL)
     ]
+
+
+def _commented(text: str) -> list[tuple[int, str]]:
+    """Find commands in the head of a recipe.
+
+    Examples
+    --------
+    >>> _commented('FROM a\\n\\n# docker build .\\n# mkdir -p OUT\\n\\n# Why.\\n')
+    [(3, 'docker build .\\nmkdir -p OUT')]
+    """
+    lines = text.splitlines()
+    found = [
+        (number, line.removeprefix('# '))
+        for number, line in enumerate(lines, start=1)
+        if re.match(r'# (apptainer|docker|mkdir) ', line)
+    ]
+    return [(found[0][0], '\n'.join(line for _, line in found))] if found else []
 
 
 def _dedented(code: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import configparser
+import doctest
 import importlib.util
 import re
 from collections.abc import Callable
+from types import ModuleType
 
 import pytest
 
@@ -26,12 +28,18 @@ FOREIGN = {
 SCRIPTS = (*sorted((ROOT / 'benchmarks').glob('*.py')), ROOT / 'tests' / 'reproduce.py')
 
 
-def page_parsers() -> dict[str, Callable[[], argparse.ArgumentParser]]:
-    """Load what makes the page's parsers, by command."""
+def parsers_module() -> ModuleType:
+    """Load what makes the page's parsers."""
     path = ROOT / 'docs' / 'parsers.py'
     spec = importlib.util.spec_from_file_location('docs_parsers', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def page_parsers() -> dict[str, Callable[[], argparse.ArgumentParser]]:
+    """Give the page's parsers, by command."""
+    module = parsers_module()
     return {name: getattr(module, name.replace('-', '_')) for name in commands()}
 
 
@@ -46,6 +54,13 @@ def commands() -> list[str]:
 def page() -> str:
     """Read the page of options."""
     return (ROOT / 'docs' / 'options.rst').read_text(encoding='utf-8')
+
+
+def test_examples_of_the_parsers_hold():
+    """Nothing else collects them there."""
+    result = doctest.testmod(parsers_module())
+    assert result.attempted
+    assert not result.failed
 
 
 def test_every_command_has_its_part():
