@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-from platformdirs import user_cache_dir
 
 from bidsharmony.bids.records import BIDSError
 
@@ -95,8 +95,22 @@ def parse_space(text: str) -> Space:
 
 
 def templateflow_home() -> Path:
-    """Give the folder that TemplateFlow itself would use."""
-    return Path(os.environ.get('TEMPLATEFLOW_HOME') or user_cache_dir(DATASET)).absolute()
+    """Give the folder that TemplateFlow itself would use, without asking whether it is there."""
+    caches = '~/Library/Caches' if sys.platform == 'darwin' else '~/.cache'
+    cache = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser(caches)
+    return Path(os.environ.get('TEMPLATEFLOW_HOME') or f'{cache}/{DATASET}').absolute()
+
+
+def find_templates(texts: Iterable[str], home: Path | None) -> tuple[Template, ...]:
+    """Find the templates of several spaces, each as `parse_space` reads it.
+
+    Raises
+    ------
+    BIDSError
+        as `find_template` does
+    """
+    home = home or templateflow_home()
+    return tuple(find_template(parse_space(text), home) for text in texts)
 
 
 def find_template(space: Space, home: Path) -> Template:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nibabel as nb
@@ -57,6 +58,17 @@ def check_template(template: Template) -> None:
         (shape, affine), (other, place) = grids[template.image], grids[template.mask]
         if shape != other or grid_distance(affine, place, shape) > FORM_TOLERANCE:
             raise InputError(template.mask, f'is not on the grid of {template.image}. Get both.')
+
+
+def picture_name(space: str) -> str:
+    """Give the ``desc-`` of a space's picture: letters and digits.
+
+    Examples
+    --------
+    >>> picture_name('MNI152NLin2009cAsym:res-2')
+    'spaceMNI152NLin2009cAsymres2'
+    """
+    return 'space' + re.sub(r'[^A-Za-z0-9]', '', space)
 
 
 class _BringToSpaceInput(BaseInterfaceInputSpec):
@@ -144,6 +156,7 @@ class BringToSpace(SimpleInterface):
         varied = both.sum() > 1 and (pair.std(axis=1) > 0).all()
         return {
             'space': self.inputs.space,
+            'picture': picture_name(self.inputs.space),
             'image': self.inputs.uris[0],
             'mask': self.inputs.uris[1] if its_brain is not None else None,
             'voxel_mm': [float(zoom) for zoom in like.header.get_zooms()[:3]],
@@ -155,7 +168,7 @@ class BringToSpace(SimpleInterface):
         """Draw slices of the b=0 with the outlines of the template."""
         from bidsharmony.numerics.grids import audit_grid, axial_slices
         from bidsharmony.viz.figure import save_png
-        from bidsharmony.viz.spaces import in_template, picture_name
+        from bidsharmony.viz.spaces import in_template
 
         outline = moved['mask'] if its_brain is None else its_brain
         grid = audit_grid(outline, affine)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 from matplotlib.figure import Figure
 from skimage.filters import threshold_otsu
@@ -23,17 +21,6 @@ from bidsharmony.viz.canvas import (
 from bidsharmony.viz.figure import AFTER_ON_BLACK, styled
 
 N_COLUMNS = 3
-
-
-def picture_name(space: str) -> str:
-    """Give the ``desc-`` of a space's picture: letters and digits.
-
-    Examples
-    --------
-    >>> picture_name('MNI152NLin2009cAsym:res-2')
-    'spaceMNI152NLin2009cAsymres2'
-    """
-    return 'space' + re.sub(r'[^A-Za-z0-9]', '', space)
 
 
 @styled

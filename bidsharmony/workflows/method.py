@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from bidsharmony.bids.templates import Template
+
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
@@ -28,6 +30,8 @@ class Method:
         in-plane FWHM of the canonical images, mm; None takes that of the weights
     weights : Path or None
         None takes the shipped ones
+    output_spaces : tuple of Template
+        standard spaces that the canonical images are brought to
     """
 
     denoise: str
@@ -38,3 +42,4 @@ class Method:
     strength: float
     canonical_resolution: float | None
     weights: Path | None
+    output_spaces: tuple[Template, ...] = ()
