@@ -210,11 +210,14 @@ def standard_sidecar(
 
     Examples
     --------
-    >>> made = standard_sidecar({'Sources': ['a'], 'Resolution': 'of the scan'}, ['b', 'c'], '')
+    >>> before = {'Sources': ['a'], 'Resolution': 'of the scan', 'SliceThickness': 4.0}
+    >>> made = standard_sidecar(before, ['b', 'c'], '')
     >>> made
     {'Sources': ['a', 'b', 'c'], 'SpatialReference': 'b'}
     """
-    kept = {key: value for key, value in described.items() if key != 'Resolution'}
+    # a template has no slices
+    gone = {'Resolution', *OF_SLICES, *(f'Acquired{key}' for key in OF_SLICES)}
+    kept = {key: value for key, value in described.items() if key not in gone}
     return {
         **kept,
         'Sources': [*described['Sources'], *template],
