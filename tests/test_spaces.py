@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,9 +14,14 @@ import nibabel as nb
 import numpy as np
 import pytest
 
+from bidsharmony.bids import collect_dwi
 from bidsharmony.bids.templates import Template, find_templates
 from bidsharmony.evaluation.lesions import dice
+from bidsharmony.settings import Settings
+from bidsharmony.supervise.child import check_runs
 from bidsharmony.supervise.marker import outputs_of
+from bidsharmony.supervise.needs import run_needs
+from bidsharmony.supervise.pool import make_jobs
 from bidsharmony.workflows.outputs import expected_endings, standard_names
 from tests import templates, tiny_dataset
 from tests.reports.pages import faults
@@ -64,6 +70,17 @@ def study(tmp_path_factory):
     return folder
 
 
+NAMES = """
+sub-01_from-dwi_to-Tiny_res-1_mode-image_xfm
+sub-01_space-Tiny_res-1_desc-brain_mask
+sub-01_space-Tiny_res-1_desc-harmonized_ADC
+sub-01_space-Tiny_res-1_desc-harmonized_dwiref
+sub-01_space-Tiny_res-1_desc-harmonized_trace
+sub-01_space-Tiny_res-1_desc-uncertainty_dwimap
+""".split()
+"""As other programs read them, each with a sidecar."""
+
+
 def spaces_of(study: Path) -> tuple[Template, ...]:
     """Find the template of the space."""
     return find_templates([SPACE], study / 'templates')
@@ -103,8 +120,9 @@ def out(study):
 
 def test_every_file_has_its_name(study, out):
     """Those of every run, and twelve in the space; the run's own space gives way to it."""
-    expected = {f'{STEM}{ending}' for ending in expected_endings()}
-    expected |= set(standard_names(STEM, spaces_of(study)))
+    mine = {f'{name}{extension}' for name in NAMES for extension in ('.nii.gz', '.json')}
+    assert set(standard_names(STEM, spaces_of(study))) == mine
+    expected = {f'{STEM}{ending}' for ending in expected_endings()} | mine
     assert {path.name for path in (out / 'sub-01' / 'dwi').iterdir()} == expected
     assert (out / 'sub-01' / 'figures' / f'{STEM}_desc-spaceTinyres1_dwi.png').is_file()
 
@@ -196,6 +214,45 @@ def test_second_call_runs_nothing(study, out):
     before = {path: path.stat().st_mtime_ns for path in out.rglob('*.nii.gz')}
     run(study, 'out')
     assert {path: path.stat().st_mtime_ns for path in out.rglob('*.nii.gz')} == before
+
+
+@pytest.mark.parametrize(
+    ('stems', 'spaces', 'refused'),
+    [
+        (
+            ('sub-01_space-ACPC', 'sub-01_space-T1w'),
+            ['Tiny'],
+            {'sub-01_space-T1w': 'have the names'},
+        ),
+        (('sub-01_space-ACPC', 'sub-01_space-T1w'), [], {}),
+        (('sub-01_space-Tiny',), ['Tiny'], {'sub-01_space-Tiny': 'is in this space already'}),
+        (('sub-01_dir-AP', 'sub-01_dir-PA'), ['Tiny'], {}),
+    ],
+    ids=str,
+)
+def test_no_two_files_have_one_name(tmp_path, stems, spaces, refused):
+    """Runs that differ in nothing but their space cannot both be brought to another one."""
+    raw = tiny_dataset.write_dataset(tmp_path / 'raw')
+    for seed, stem in enumerate(stems):
+        tiny_dataset.write_run(raw, stem, seed=seed)
+    settings = Settings(bids_dir=raw, output_dir=tmp_path, output_spaces=tuple(spaces))
+    (job,) = make_jobs(settings, collect_dwi(raw))
+    checked, outcomes = check_runs(job)
+    told = {Path(name).name.removesuffix('_dwi.nii.gz'): o for name, o in outcomes.items()}
+    assert set(told) == set(refused)
+    assert all(words in told[stem].reason for stem, words in refused.items())
+    assert len(checked) == len(stems) - len(refused)
+
+
+def test_templates_count_among_the_needs(tmp_path):
+    """A finer grid takes more memory and more of the disk."""
+    templates.write_template(tmp_path)
+    settings = Settings(bids_dir=tmp_path, output_dir=tmp_path, templateflow_home=tmp_path)
+    none = run_needs((24, 24, 12, 7), settings)
+    tiny = run_needs((24, 24, 12, 7), replace(settings, output_spaces=('Tiny',)))
+    assert tiny.memory >= none.memory + 350
+    assert tiny.output > none.output
+    assert tiny.work > none.work
 
 
 def test_validator_finds_no_error(out):
