@@ -71,6 +71,8 @@ class Settings:
         whether N4 divides the receive field out
     output_resolution : float or None
         voxel of the harmonized series (mm); None keeps the input's grid
+    output_spaces : tuple of str
+        spaces of TemplateFlow that canonical images are brought to, as ``NAME:cohort-1:res-2``
     strength : float
         1 harmonizes all the way, 0 leaves the series as it is
     canonical_resolution : float or None
@@ -108,6 +110,8 @@ class Settings:
         how often ``-v`` was given
     option_files : dict
         files that ``bids_filters`` and ``use_plugin`` were read from, by these names
+    templateflow_home : Path or None
+        where the templates of ``output_spaces`` are
 
     Examples
     --------
@@ -137,6 +141,7 @@ class Settings:
     b0_threshold: float = B0_THRESHOLD
     bias_correction: bool = True
     output_resolution: float | None = None
+    output_spaces: tuple[str, ...] = ()
     strength: float = 1.0
     canonical_resolution: float | None = None
     weights: Path | None = None
@@ -156,3 +161,4 @@ class Settings:
     debug: bool = False
     verbose_count: int = 0
     option_files: Mapping[str, Path] = field(default_factory=dict, compare=False)
+    templateflow_home: Path | None = field(default=None, compare=False)

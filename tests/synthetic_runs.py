@@ -219,6 +219,7 @@ def qc(
         'forward': {'blended_fraction': 0.008, 'share_beyond': 0.045, 'limits_sigma': [3.0, 6.0]},
         'adc': {'before_median': 7.81e-4, 'after_median': 7.76e-4},
         'lesions': None,
+        'spaces': [],
         'psd': {
             'freqs_per_mm': [float(f'{value:.6g}') for value in freqs],
             'b0': {'before': spectrum(fwhm, noise), 'after': spectrum(2.0, 0.003)},

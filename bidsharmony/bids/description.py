@@ -15,6 +15,7 @@ from urllib.parse import quote
 from bidsharmony.bids.collect import check_dataset
 from bidsharmony.bids.records import BIDSError
 from bidsharmony.bids.sidecar import DESCRIPTION, generators, read_json
+from bidsharmony.bids.templates import DATASET
 
 BIDS_VERSION = '1.10.0'
 
@@ -34,11 +35,12 @@ BIDSIGNORE = (
     '*_dwi.bvec',
     '*_qc.json',
     '*_slices.npz',
+    '*_xfm.*',
     COMPAT,
 )
 """Outputs that the validator does not know (bids-validator-deno 3.0.2)."""
 
-QSIPREP_IGNORED = ('*_dwi.b', '*_xfm.*')
+QSIPREP_IGNORED = ('*_dwi.b',)
 """Files of QSIPrep's that it does not know either."""
 
 
@@ -54,6 +56,7 @@ def write_dataset_description(
     *,
     version: str,
     derivatives: Mapping[str, Path] | None = None,
+    templates: Path | None = None,
 ) -> Path:
     """Write ``dataset_description.json`` and ``.bidsignore`` of the derivatives, atomically.
 
@@ -68,6 +71,8 @@ def write_dataset_description(
         of bidsharmony
     derivatives : mapping, optional
         other datasets that the input was taken from, by the names they have in BIDS URIs
+    templates : Path, optional
+        folder of TemplateFlow, where images are brought to its spaces
 
     Returns
     -------
@@ -83,7 +88,7 @@ def write_dataset_description(
     """
     name = 'bidsharmony - harmonized diffusion MRI'
     sources = {'raw': bids_dir, **(derivatives or {})}
-    return _write(output_dir, sources, name, version, BIDSIGNORE)
+    return _write(output_dir, sources, name, version, BIDSIGNORE, templates)
 
 
 def write_compat_description(
@@ -99,7 +104,12 @@ def write_compat_description(
 
 
 def _write(
-    folder: Path, sources: Mapping[str, Path], name: str, version: str, ignored: tuple[str, ...]
+    folder: Path,
+    sources: Mapping[str, Path],
+    name: str,
+    version: str,
+    ignored: tuple[str, ...],
+    templates: Path | None = None,
 ) -> Path:
     """Write description and ``.bidsignore``; the first source gives the licence.
 
@@ -118,6 +128,8 @@ def _write(
     links = {
         label: link for label, root in roots.items() if (link := _link(root, folder, known[label]))
     }
+    if templates is not None and (link := _link(templates.resolve(), folder, {})):
+        links[DATASET] = link
     description: dict[str, Any] = {
         'Name': name,
         'BIDSVersion': BIDS_VERSION,

@@ -33,6 +33,8 @@ LABEL = re.compile(r'[A-Za-z0-9]+')
 
 _ENDING = re.compile(rf'(_desc-{LABEL.pattern})?_(dwi|trace)$')
 
+_IN_SPACE = re.compile(rf'_(space|cohort|res)-{LABEL.pattern}')
+
 NIFTI = ('.nii', '.nii.gz')
 
 NO_RUNS = {
@@ -151,6 +153,17 @@ def output_stem(image: Path) -> str:
     'sub-01_acq-b1000'
     """
     return _ENDING.sub('', image.name.split('.')[0])
+
+
+def spaceless(stem: str) -> str:
+    """Take out of a stem the space that its image is in: another one takes its place.
+
+    Examples
+    --------
+    >>> spaceless('sub-01_dir-AP_space-ACPC'), spaceless('sub-01_space-T1w_res-2_dir-AP')
+    ('sub-01_dir-AP', 'sub-01_dir-AP')
+    """
+    return _IN_SPACE.sub('', stem)
 
 
 def same_label(key: str, label: str, wanted: Any) -> bool:

@@ -17,6 +17,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from bidsharmony.bids.templates import templateflow_home
 from bidsharmony.cli.config import ConfigError, converted, read_config
 from bidsharmony.cli.listing import complain, say
 from bidsharmony.cli.parser import (
@@ -43,6 +44,9 @@ PLACES = {
     'derivatives': '/derivatives/{}:ro',
 }
 """Where a path that an option names is mounted, and how; files keep their names."""
+
+TEMPLATES = '/templateflow'
+"""Where the templates of ``--output-spaces`` are in the container."""
 
 READ_HERE = ('config_file',)
 """Files whose paths are those of this machine: their options are passed on in their place."""
@@ -103,6 +107,8 @@ def translate(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             first += values
         else:
             options += _spelled(action, values)
+    if given.get('output_spaces'):
+        mounts.append(f'{templateflow_home()}:{TEMPLATES}:ro')
     return mounts, [*first, *options]
 
 
@@ -171,9 +177,11 @@ def engine_command(
         # without root, podman maps the caller to root of the container unless it is told not to
         user = ['--userns', 'keep-id', *user]
     volumes = [word for mount in mounts for word in ('--volume', mount)]
+    has_templates = any(mount.endswith(f':{TEMPLATES}:ro') for mount in mounts)
+    told = ['--env', f'TEMPLATEFLOW_HOME={TEMPLATES}'] if has_templates else []
     return [
         *(engine, 'run', '--rm', '--read-only', '--tmpfs', '/tmp', '--network', 'none'),
-        *(*user, *volumes, image, *inside),
+        *(*user, *volumes, *told, image, *inside),
     ]
 
 

@@ -15,8 +15,10 @@ from bidsharmony import __version__
 from bidsharmony.bids import COMPAT, QSIPREP
 from bidsharmony.bids.participants import read_column
 from bidsharmony.bids.records import BIDSError
+from bidsharmony.bids.templates import templateflow_home
 from bidsharmony.cli.config import ConfigError, converted, read_config
 from bidsharmony.cli.plugin import PLUGINS, read_plugin
+from bidsharmony.cli.spaces import output_space, unusable_spaces
 from bidsharmony.cli.values import (
     DERIVATIVES,
     dwi_filters,
@@ -214,6 +216,17 @@ def build_parser() -> argparse.ArgumentParser:
         'operator without negative weights brings all volumes',
     )
     method.add_argument(
+        '--output-spaces',
+        nargs='+',
+        action='extend',
+        default=[],
+        type=output_space,
+        metavar='NAME[:res-N]',
+        help='bring the canonical images to these spaces of TemplateFlow too, such as '
+        'MNI152NLin2009cAsym:res-2 (NAME:cohort-N:res-N where a template has cohorts). Templates '
+        'are read from TEMPLATEFLOW_HOME, and never downloaded',
+    )
+    method.add_argument(
         '--strength',
         type=number_between(0, 1, 'a number from 0 to 1'),
         default=1.0,
@@ -389,7 +402,7 @@ def parse_args(argv: Sequence[str] | None = None) -> Settings:
 
     levels = given.pop('analysis_level')
     given['analysis_levels'] = tuple(level for level in ANALYSIS_LEVELS if level in levels)
-    for name in ('participant_label', 'session_id', 'run_id'):
+    for name in ('participant_label', 'session_id', 'run_id', 'output_spaces'):
         given[name] = tuple(dict.fromkeys(given[name]))
     for name in ('bids_dir', 'output_dir', 'work_dir', 'weights'):
         if given[name] is not None:
@@ -406,9 +419,11 @@ def parse_args(argv: Sequence[str] | None = None) -> Settings:
         given['scanner_from'] = _found(path, given['bids_dir']), column
     if given['debug']:
         given['verbose_count'] = max(given['verbose_count'], DEBUG_VERBOSITY)
-    settings = Settings(**given)
+    settings = Settings(**given, templateflow_home=templateflow_home())
     if reason := _why_wrong(settings):
         parser.error(reason)
+    if reasons := unusable_spaces(settings):
+        parser.exit(EXIT_USAGE, ''.join(f'ERROR {reason}.\n' for reason in reasons))
     try:
         coarser = _coarser(settings.canonical_resolution, settings.weights)
     except ValueError as error:

@@ -29,6 +29,7 @@ from bidsharmony.cli.listing import (
     plural,
     printable,
     say,
+    table,
 )
 from bidsharmony.cli.parser import (
     EXIT_DONE,
@@ -116,6 +117,11 @@ def _run(settings: Settings) -> int:
         )
         if settings.dry_run and collection.participants:
             say(dry_run(collection, searched))
+            if settings.output_spaces:
+                from bidsharmony.cli.spaces import spaces_rows
+
+                header = ('output space', 'template', 'brain mask')
+                say('\n' + table(header, spaces_rows(settings)) + '\n')
             if collection.runs:
                 from bidsharmony.cli.resources import resources
 
@@ -178,7 +184,10 @@ def _participant_level(settings: Settings, collection: Collection) -> int:
         for name, folder in unshared_folders(settings).items():
             LOGGER.warning('%s %s: other nodes have a folder of their own there', name, folder)
     described = {'version': __version__, 'derivatives': settings.derivatives}
-    write_dataset_description(settings.output_dir, settings.bids_dir, **described)
+    templates = settings.templateflow_home if settings.output_spaces else None
+    write_dataset_description(
+        settings.output_dir, settings.bids_dir, **described, templates=templates
+    )
     if settings.qsiprep_compat:
         write_compat_description(settings.output_dir, settings.bids_dir, **described)
     write_options(settings, 'participant')

@@ -43,6 +43,9 @@ NETWORK_FACTS = (
 
 NOISE_FACTS = ('sigma_volume', 'sigma_harmonized')
 
+LEAST_DICE = 0.85
+"""Of a brain with that of a template; whole brains reach more than .9."""
+
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -73,6 +76,8 @@ class _MeasureRunInput(BaseInterfaceInputSpec):
     lesions = traits.Dict(desc='where masks are: see interfaces.lesions.MeasureLesions')
     lesion_figures = InputMultiObject(File(exists=True), desc='likewise, PNG')
     series_figures = InputMultiObject(File(exists=True), desc='of the series: shells.ShowSeries')
+    spaces = traits.List(traits.Dict, desc='of each standard space: spaces.BringToSpace')
+    space_figures = InputMultiObject(File(exists=True), desc='likewise, PNG')
     n_replaced = traits.Int(0, usedefault=True, desc='b=0 voxels that were not finite')
     n_not_finite = traits.Int(0, usedefault=True, desc='series values that are not finite')
 
@@ -188,11 +193,15 @@ class MeasureRun(SimpleInterface):
                 'series': dict(self.inputs.series_facts) if series else None,
                 'adc': {'before_median': adc[0], 'after_median': adc[1]},
                 'lesions': dict(self.inputs.lesions) if isdefined(self.inputs.lesions) else None,
+                'spaces': [dict(space) for space in self._spaces()],
                 **audit,
                 'notes': [*run['notes'], *([bias['note']] if bias['note'] else [])],
                 'warnings': [*run['warnings'], *self._warnings(figures)],
             }
         )
+
+    def _spaces(self) -> list[Mapping[str, Any]]:
+        return self.inputs.spaces if isdefined(self.inputs.spaces) else []
 
     def _warnings(self, figures: Mapping[str, float | None]) -> list[str]:
         """Say what a reader of the images must know."""
@@ -210,6 +219,7 @@ class MeasureRun(SimpleInterface):
             found.append('No noise could be measured, so no Rician bias was taken out.')
         if isdefined(self.inputs.lesions) and not self.inputs.lesions['n_voxels']:
             found.append('No voxel of the lesion masks lies in the brain.')
+        found += filter(None, map(far_from_template, self._spaces()))
         if self.inputs.n_replaced:
             found.append(
                 f'{self.inputs.n_replaced} voxels of the b=0 volumes are not finite numbers and '
@@ -238,7 +248,8 @@ class MeasureRun(SimpleInterface):
             files.append(folder / f'{desc}.png')
             files[-1].write_bytes(content)
         descs = list(pictures)
-        for given in (self.inputs.lesion_figures, self.inputs.series_figures):
+        for name in ('lesion_figures', 'series_figures', 'space_figures'):
+            given = getattr(self.inputs, name)
             if isdefined(given):
                 files += [Path(file) for file in given]
                 descs += [Path(file).stem for file in given]
@@ -246,6 +257,26 @@ class MeasureRun(SimpleInterface):
         self._results['audit_file'] = str(audit_file)
         self._results['figure_files'] = [str(file) for file in files]
         self._results['figure_descs'] = descs
+
+
+def far_from_template(space: Mapping[str, Any]) -> str:
+    """Say that a registration may have failed, or that the scan is a part; '' if neither.
+
+    Examples
+    --------
+    >>> far_from_template({'space': 'A', 'dice': 0.97})
+    ''
+    >>> far_from_template({'space': 'A', 'dice': 0.5})[:49]
+    'In A the brain overlaps with that of the template'
+    """
+    overlap = space['dice']
+    if overlap is None or overlap >= LEAST_DICE:
+        return ''
+    return (
+        f'In {space["space"]} the brain overlaps with that of the template by a Dice of '
+        f'{overlap:.2f} only: the scan holds a part of it, or the registration failed. See the '
+        'picture before these images are used.'
+    )
 
 
 def dump_json(content: Mapping[str, Any]) -> str:

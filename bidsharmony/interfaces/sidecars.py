@@ -194,6 +194,48 @@ def mask_sidecar(sources: list[str], *, given: bool = False) -> dict[str, Any]:
     return {**_derived(sources), 'Type': 'Brain', 'Description': f'Brain, {origin}.'}
 
 
+def standard_sidecar(
+    described: Mapping[str, Any], template: list[str], resolution: str
+) -> dict[str, Any]:
+    """Describe an image that was brought to the space of a template.
+
+    Parameters
+    ----------
+    described : mapping
+        sidecar of what was brought there
+    template : list of str
+        BIDS URIs: the image that the space is that of, and what else was used of the template
+    resolution : str
+        '' where the name has no ``res-``
+
+    Examples
+    --------
+    >>> before = {'Sources': ['a'], 'Resolution': 'of the scan', 'SliceThickness': 4.0}
+    >>> made = standard_sidecar(before, ['b', 'c'], '')
+    >>> made
+    {'Sources': ['a', 'b', 'c'], 'SpatialReference': 'b'}
+    """
+    # a template has no slices
+    gone = {'Resolution', *OF_SLICES, *(f'Acquired{key}' for key in OF_SLICES)}
+    kept = {key: value for key, value in described.items() if key not in gone}
+    return {
+        **kept,
+        'Sources': [*described['Sources'], *template],
+        'SpatialReference': template[0],
+        **({'Resolution': resolution} if resolution else {}),
+    }
+
+
+def transform_sidecar(sources: list[str]) -> dict[str, Any]:
+    """Describe the displacement field from a template to a scan."""
+    text = (
+        'Displacement, mm, of each place of the template to the same anatomy of the scan, in the '
+        'axes of ITK (to the left, to the back, up): affine and diffeomorphic part in one. '
+        'antsApplyTransforms -t FILE brings images of the scan to the template.'
+    )
+    return {'Sources': list(sources), 'Description': text, 'Units': 'mm'}
+
+
 def _derived(sources: list[str]) -> dict[str, Any]:
     """Give the keys that every derivative image has."""
     return {'Sources': list(sources), 'SkullStripped': False}

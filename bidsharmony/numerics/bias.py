@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
 import numpy as np
+
+from bidsharmony.numerics.itk import load_ants
 
 ITERATIONS = (50, 50, 50, 50)
 TOLERANCE = 1e-7
@@ -108,10 +109,7 @@ def _n4(
     b0: np.ndarray, mask: np.ndarray, zooms: tuple[float, float, float], shrink: int
 ) -> np.ndarray | None:
     """Run N4 on arrays; None if what it gives is not a field."""
-    # N4's bits depend on ITK's thread count, which is read when the library loads.
-    os.environ['ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS'] = '1'
-    import ants
-
+    ants = load_ants()
     spacing = [float(zoom) for zoom in zooms]
     field = ants.n4_bias_field_correction(
         ants.from_numpy(np.ascontiguousarray(b0, dtype=np.float32), spacing=spacing),

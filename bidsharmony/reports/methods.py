@@ -23,6 +23,7 @@ SOFTWARE = ('nipype', 'dipy', 'antspyx', 'torch', 'nibabel')
 _CITE = re.compile(r'\s*\[@(\w+)\]')
 _ENTRY = re.compile(r'^@\w+\{(\w+),\n(.*?)\n\}$', re.DOTALL | re.MULTILINE)
 _FIELD = re.compile(r'^  (\w+) = \{(.*)\},?$', re.MULTILINE)
+_SPACE = re.compile(r'[A-Za-z0-9]+(:(cohort|res)-\d+)*')
 _HASH = re.compile(r'[0-9a-f]{12,}')
 
 
@@ -85,6 +86,13 @@ def stated(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     ways = {trace_method(part(document, 'summary')) for document in documents}
     networks = [part(document, 'network') for document in documents]
     denoised = [part(document, 'denoising').get('mppca') is True for document in documents]
+    spaces = {
+        name
+        for document in documents
+        for space in document.get('spaces') or ()
+        # the text is not escaped again
+        if _SPACE.fullmatch(name := str(space.get('space')))
+    }
     found = (str(network.get('weights_sha256', '')) for network in networks)
     return {
         'mppca': 'all' if denoised and all(denoised) else 'some' if any(denoised) else 'none',
@@ -92,6 +100,7 @@ def stated(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         'bias': 'all' if corrected == {True} else 'some' if True in corrected else 'none',
         'trace': ' or '.join(name for way, name in TRACE_METHODS.items() if way in ways),
         'series': _series(documents),
+        'spaces': ' and '.join(sorted(spaces)),
         'fwhm': _common(networks, 'canonical_fwhm_mm', 'mm'),
         'profile': _common(networks, 'canonical_profile_mm', 'mm'),
         'strength': '' if (way := _common(networks, 'strength')) == '1' else way,

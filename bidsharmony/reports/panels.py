@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bidsharmony.reports.facts import shells_text
-from bidsharmony.reports.page import count, number, part
+from bidsharmony.reports.page import LABEL, count, number, part
 from bidsharmony.reports.summary import spectrum_inside
 from bidsharmony.viz.canonical import applies, canonical_range
 
@@ -48,6 +48,7 @@ def picture_sections(document: Mapping[str, Any]) -> list[dict[str, Any]]:
             'note': '',
             'panels': _charts(document),
         },
+        *_spaces(document),
     ]
 
 
@@ -82,6 +83,34 @@ def _maps(document: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     if not bias.get('applied'):
         del found['bias']
     return found
+
+
+def _spaces(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Describe the pictures of standard spaces; no section without one."""
+    panels = {}
+    for space in document.get('spaces') or ():
+        name, desc = str(space.get('space')), str(space.get('picture'))
+        if not LABEL.fullmatch(desc):
+            continue
+        fit = f'overlap of the brains (Dice) {number(space.get("dice"))}, correlation with it '
+        fit += f'{number(space.get("correlation"))}'
+        panels[desc] = (
+            f'slices of the canonical b = 0 image in {name} under outlines of the template: {fit}',
+            f'Canonical b = 0 in {name}. Yellow: the brain of the template; blue: where it '
+            f'turns from dark to bright. By {space.get("image")}: {fit}. A T1-weighted template '
+            'has a negative one.',
+        )
+    if not panels:
+        return []
+    return [
+        {
+            'part': 'spaces',
+            'title': 'Standard space',
+            'layout': 'pair',
+            'note': '',
+            'panels': panels,
+        }
+    ]
 
 
 def _series(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import select
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from functools import partial
 from multiprocessing.connection import Connection
@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bidsharmony.bids import COMPAT
-from bidsharmony.bids.names import output_stem, public
+from bidsharmony.bids.names import output_stem, public, spaceless
+from bidsharmony.bids.templates import find_templates, parse_space
 from bidsharmony.settings import Settings
 from bidsharmony.supervise.cluster import cancel_jobs
 from bidsharmony.supervise.finish import finish
@@ -205,16 +206,41 @@ def check_runs(job: Job) -> tuple[list[CheckedRun], dict[str, Outcome]]:
             outcomes[name] = Outcome(name, 'refused', reason)
         except SkippedRunError as error:
             outcomes[name] = Outcome(name, 'skipped', str(error))
-    return note_twins(checked), outcomes
+    for name, reason in _unnamable(checked, job.settings.output_spaces):
+        outcomes[name] = Outcome(name, 'refused', reason)
+    return note_twins([run for run in checked if run.run.relative not in outcomes]), outcomes
+
+
+def _unnamable(checked: list[CheckedRun], spaces: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Find runs whose images in a standard space would have names that are taken, and say why."""
+    first: dict[str, str] = {}
+    for item in checked if spaces else ():
+        stem, name = output_stem(item.run.image), item.run.relative
+        bare = spaceless(stem)
+        own = {f'{bare}_space-{parse_space(text).label}' for text in spaces}
+        if stem in own:
+            yield name, 'is in this space already: --output-spaces would give its names twice.'
+        elif other := first.get(bare):
+            yield (
+                name,
+                f'would have the names of {other} in --output-spaces. Select one of them with '
+                '--bids-filter-file.',
+            )
+        else:
+            first[bare] = name
 
 
 def result_options(job: Job) -> dict[str, Any]:
-    """List what changes the outputs beside the inputs; the weights by their content."""
+    """List what changes the outputs beside the inputs; weights and templates by content."""
     from bidsharmony.network.weights import shipped_weights
 
     method = method_of(job.settings)
     return {
         **asdict(method),
+        'output_spaces': {
+            str(template.space): {name: file_sha256(path) for name, path in template.files.items()}
+            for template in method.output_spaces
+        },
         'weights': file_sha256(method.weights or shipped_weights()),
         'qsiprep_compat': job.settings.qsiprep_compat,
     }
@@ -222,7 +248,9 @@ def result_options(job: Job) -> dict[str, Any]:
 
 def method_of(settings: Settings) -> Method:
     """Take from the settings what changes results: the options of the same names."""
-    return Method(**{item.name: getattr(settings, item.name) for item in fields(Method)})
+    taken = {item.name: getattr(settings, item.name) for item in fields(Method)}
+    templates = find_templates(settings.output_spaces, settings.templateflow_home)
+    return Method(**{**taken, 'output_spaces': templates})
 
 
 def look_of(job: Job) -> Look:

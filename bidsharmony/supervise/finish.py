@@ -71,7 +71,7 @@ def finish(
     stems_skipped |= {output_stem(Path(name)) for name in job.covered} - asked_for
     addressed = asked_for | stems_refused | stems_skipped
     kept = _kept(earlier, output_dir, addressed, job.version, options, inputs)
-    runs = sorted({stem_of(name) for name in kept} - {''})
+    runs = sorted({stem_of(name, earlier['runs']) for name in kept} - {''})
     marker = {
         'participant': job.participant,
         'version': job.version,

@@ -18,6 +18,7 @@ from nipype.pipeline.plugins.base import PluginBase
 
 from bidsharmony.bids import BIDSError
 from bidsharmony.bids.names import output_stem, parse_name
+from bidsharmony.bids.templates import Template
 from bidsharmony.interfaces.inputs import CheckedRun
 from bidsharmony.supervise.cluster import ClusterError
 from bidsharmony.supervise.look import Look
@@ -25,7 +26,7 @@ from bidsharmony.supervise.marker import stem_of
 from bidsharmony.supervise.records import Step
 from bidsharmony.workflows.groups import Sharing, differ_within, find_sharing
 from bidsharmony.workflows.method import Method
-from bidsharmony.workflows.outputs import expected_endings
+from bidsharmony.workflows.outputs import expected_endings, standard_names
 from bidsharmony.workflows.participant import PREDICTED, init_participant_wf, workflow_name
 
 LOGGER = logging.getLogger('bidsharmony')
@@ -130,9 +131,11 @@ def harmonize_runs(
         for run in todo:
             stem = _stem(run)
             made[stem] = sharing.get(stem)
-            if reason := crashes.get(stem) or _absent(run, staging_dir):
+            if reason := crashes.get(stem) or _absent(run, staging_dir, method.output_spaces):
                 failed[stem] = reason
-                for stale in [p for p in staging_dir.rglob('*') if stem_of(p.name) == stem]:
+                stems = [_stem(other) for other in checked]
+                left = list(staging_dir.rglob('*'))
+                for stale in [path for path in left if stem_of(path.name, stems) == stem]:
                     stale.unlink()
 
 
@@ -211,11 +214,12 @@ def _missed(
     return sorted(alike | (set(wanted.members if wanted else ()) & set(failed)))
 
 
-def _absent(checked: CheckedRun, staging_dir: Path) -> str:
+def _absent(checked: CheckedRun, staging_dir: Path, spaces: Sequence[Template]) -> str:
     """Say which file a run has not left; '' if all are there."""
-    start = staging_dir / Path(checked.run.relative).parent / _stem(checked)
+    folder, stem = staging_dir / Path(checked.run.relative).parent, _stem(checked)
     endings = expected_endings(series=not checked.no_series)
-    absent = [ending for ending in endings if not Path(f'{start}{ending}').is_file()]
+    absent = [ending for ending in endings if not (folder / f'{stem}{ending}').is_file()]
+    absent += [name for name in standard_names(stem, spaces) if not (folder / name).is_file()]
     return f'{absent[0]} was not written' if absent else ''
 
 

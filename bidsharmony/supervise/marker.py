@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bidsharmony.bids.names import output_stem
+from bidsharmony.bids.names import output_stem, spaceless
 from bidsharmony.supervise.places import leads_out
 from bidsharmony.supervise.records import HIDDEN
 
@@ -95,11 +95,22 @@ def final_place(output_dir: Path, name: str) -> Path:
     return target
 
 
-def stem_of(output: str) -> str:
+def stem_of(output: str, runs: Iterable[str] = ()) -> str:
     """Find the run that an output belongs to; '' for files of the whole participant.
+
+    Parameters
+    ----------
+    output : str
+    runs : iterable of str
+        stems among which the run of an image in a standard space is found: its name has that
+        space in the place of the run's own
 
     Examples
     --------
+    >>> stem_of('sub-01/dwi/sub-01_space-MNI_res-2_desc-brain_mask.json', ['sub-01_space-ACPC'])
+    'sub-01_space-ACPC'
+    >>> stem_of('sub-01/dwi/sub-01_from-dwi_to-MNI_mode-image_xfm.nii.gz')
+    'sub-01'
     >>> stem_of('sub-01/dwi/sub-01_dir-AP_res-canonical_desc-brain_mask.json')
     'sub-01_dir-AP'
     >>> stem_of('qsiprep-compat/sub-01/dwi/sub-01_space-ACPC_dwiref.nii.gz')
@@ -110,15 +121,25 @@ def stem_of(output: str) -> str:
     path = Path(output)
     if path.parent.name == 'anat':
         return ''
-    mark = '_desc-' if '_desc-' in path.name else '_dwiref.'
-    stem, found, _ = path.name.rpartition(mark)
-    return stem.removesuffix('_res-canonical') if found else ''
+    marks = ('_from-dwi_to-', '_desc-', '_dwiref.')
+    mark = next((mark for mark in marks if mark in path.name), None)
+    if mark is None:
+        return ''
+    stem = path.name.rpartition(mark)[0].removesuffix('_res-canonical')
+    known = list(runs)
+    if stem in known:
+        return stem
+    bare = spaceless(stem)
+    return next((run for run in known if spaceless(run) == bare), stem)
 
 
 def outputs_of(marker: Mapping[str, Any], stems: Iterable[str]) -> dict[str, str]:
     """Pick the outputs of some runs, with their hashes."""
     wanted = set(stems)
-    return {name: digest for name, digest in marker['outputs'].items() if stem_of(name) in wanted}
+    runs = marker['runs']
+    return {
+        name: digest for name, digest in marker['outputs'].items() if stem_of(name, runs) in wanted
+    }
 
 
 def beside(skipped: Iterable[tuple[str, str]], stems: Iterable[str]) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bidsharmony.bids import DwiRun
+from bidsharmony.bids.templates import find_templates
 from bidsharmony.settings import Settings
 
 SERVER_MB = 350.0
@@ -23,6 +24,9 @@ SERVER_MB = 350.0
 
 LEAST_MB = 400.0
 """Of a participant's own process, whatever its images."""
+
+FIELD_MB, FIELD_OUTPUT_MB = 400.0, 8.0
+"""Of a registration to a template, and of the displacement field that it writes."""
 
 MB = 2**20
 
@@ -100,7 +104,15 @@ def run_needs(shape: Sequence[int], settings: Settings) -> Needs:
     # on a cluster the steps take their memory elsewhere
     if settings.use_plugin is None:
         memory += (25 + number) * volume
-    return Needs(memory, 20 + (number + 8) * volume, 20 + (number + 10) * volume)
+    output, work = 20 + (number + 8) * volume, 20 + (number + 10) * volume
+    for template in find_templates(settings.output_spaces, settings.templateflow_home):
+        grid = 4 * math.prod(shape_of(template.home / template.image)) / MB
+        if settings.use_plugin is None:
+            # one after the other, and not while a series is at hand
+            memory = max(memory, LEAST_MB + FIELD_MB + 12 * grid)
+        output += FIELD_OUTPUT_MB + 5 * grid
+        work += 3 * FIELD_OUTPUT_MB + 5 * grid
+    return Needs(memory, output, work)
 
 
 class Machine:

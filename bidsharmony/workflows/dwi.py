@@ -27,6 +27,7 @@ from bidsharmony.workflows.groups import Sharing
 from bidsharmony.workflows.harmonize import init_harmonize_wf
 from bidsharmony.workflows.method import Method
 from bidsharmony.workflows.outputs import init_outputs_wf, products_of
+from bidsharmony.workflows.spaces import connect_spaces
 
 
 def describe_run(checked: CheckedRun, warnings: tuple[str, ...]) -> dict[str, Any]:
@@ -250,11 +251,14 @@ def init_dwi_wf(
         denoising=steps,
         staging_dir=staging_dir,
         series=series,
+        spaces=method.output_spaces,
     )
     describe = outputs_wf.get_node('describe').inputs
     describe.mask_given = checked.brain_mask is not None
     if 'space' in run.entities:
         describe.aligned_to = run.uri(run.image)
+    if method.output_spaces:
+        connect_spaces(workflow, method.output_spaces, harmonize_wf, measure, outputs_wf)
     on_grid = ('gain_file', 'field_file', 'mask_file')
     if series:
         harmonize_wf.get_node('inputnode').inputs.trait_set(**gradients)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from bidsharmony.bids.templates import Template
+
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
@@ -30,6 +32,8 @@ class Method:
         None takes the shipped ones
     device : str
         where the network runs: results differ in their last digits
+    output_spaces : tuple of Template
+        standard spaces that the canonical images are brought to
     """
 
     denoise: str
@@ -41,3 +45,4 @@ class Method:
     canonical_resolution: float | None
     weights: Path | None
     device: str = 'cpu'
+    output_spaces: tuple[Template, ...] = ()

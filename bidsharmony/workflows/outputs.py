@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
+from bidsharmony.bids.names import output_stem, spaceless
+from bidsharmony.bids.templates import Template
 from bidsharmony.interfaces.bids import DerivativesDataSink
 from bidsharmony.interfaces.describe import DescribeOutputs
+from bidsharmony.interfaces.spaces import DESCRIBED, DescribeSpace
 
 
 class Product(NamedTuple):
@@ -55,6 +59,23 @@ PRODUCTS = (
 )
 
 
+SPACE_PRODUCTS = (
+    Product('b0_file', 'harmonized', 'dwiref', sidecar='canonical'),
+    Product('trace_file', 'harmonized', 'trace', sidecar='canonical'),
+    Product('adc_file', 'harmonized', 'ADC', sidecar='adc'),
+    Product('mask_file', 'brain', 'mask', sidecar='canonical_mask'),
+    Product('uncertainty_file', 'uncertainty', 'dwimap', sidecar='uncertainty'),
+)
+"""What is made in every standard space, beside the transform that leads there."""
+
+TRANSFORM = 'xfm_file'
+
+
+def space_port(number: int, port: str) -> str:
+    """Name the port of a product in one of the standard spaces."""
+    return f'space{number}_{port}'
+
+
 def products_of(*, series: bool) -> tuple[Product, ...]:
     """List the products of a run that makes a series, or of one that makes none."""
     return tuple(product for product in PRODUCTS if series or not product.of_series)
@@ -82,6 +103,35 @@ def expected_endings(*, series: bool = True) -> tuple[str, ...]:
     return (*(product.ending for product in products), *sidecars)
 
 
+def standard_names(stem: str, spaces: Sequence[Template]) -> tuple[str, ...]:
+    """List the names of a run's files in standard spaces.
+
+    Examples
+    --------
+    >>> from bidsharmony.bids.templates import Space
+    >>> mni = Template(Space('MNI152NLin2009cAsym', resolution=2), Path(), 'a', 'b')
+    >>> names = standard_names('sub-01_space-ACPC', [mni])
+    >>> names[0]
+    'sub-01_space-MNI152NLin2009cAsym_res-2_desc-harmonized_dwiref.nii.gz'
+    >>> names[-1], len(names)
+    ('sub-01_from-dwi_to-MNI152NLin2009cAsym_res-2_mode-image_xfm.json', 12)
+    """
+    found = []
+    for template in spaces:
+        images = _in_space(stem, template)
+        found += [f'{images}{product.ending}' for product in SPACE_PRODUCTS]
+        found.append(f'{_to_space(stem, template)}_mode-image_xfm.nii.gz')
+    return (*found, *(f'{name.removesuffix(".nii.gz")}.json' for name in found))
+
+
+def _in_space(stem: str, template: Template) -> str:
+    return f'{spaceless(stem)}_space-{template.space.label}'
+
+
+def _to_space(stem: str, template: Template) -> str:
+    return f'{spaceless(stem)}_from-dwi_to-{template.space.label}'
+
+
 def init_outputs_wf(
     *,
     source_file: Path,
@@ -90,6 +140,7 @@ def init_outputs_wf(
     denoising: dict[str, bool],
     staging_dir: Path,
     series: bool,
+    spaces: Sequence[Template] = (),
     name: str = 'outputs_wf',
 ) -> Workflow:
     """Write every product of a run, each image with its sidecar.
@@ -107,10 +158,12 @@ def init_outputs_wf(
     staging_dir : Path
     series : bool
         whether the run makes a harmonized series
+    spaces : sequence of Template
+        standard spaces that images were brought to
 
     Inputs
     ------
-    one port per product (see ``products_of``), and
+    one port per product (see ``products_of``; for each space ``space_port``), and
     figure_files, figure_descs
         pictures and what they show
     trace_facts, network_facts, series_facts
@@ -119,6 +172,11 @@ def init_outputs_wf(
     workflow = Workflow(name=name)
     products = products_of(series=series)
     ports = [product.port for product in products]
+    ports += [
+        space_port(number, port)
+        for number in range(len(spaces))
+        for port in (*(product.port for product in SPACE_PRODUCTS), TRANSFORM)
+    ]
     extra = ['figure_files', 'figure_descs', 'trace_facts', 'network_facts', 'series_facts']
     inputnode = Node(IdentityInterface(fields=[*ports, *extra]), name='inputnode')
 
@@ -134,16 +192,35 @@ def init_outputs_wf(
     ])  # fmt: skip
 
     for product in products:
-        sink = _sink(product.port.removesuffix('_file'), source_file, staging_dir)
-        sink.inputs.desc = product.desc
-        sink.inputs.suffix = product.suffix
-        # nipype's default would drop the '.gz'.
-        sink.inputs.compress = product.extension.endswith('.gz')
+        sink = _product_sink(product, product.port, source_file, staging_dir)
         if product.resolution:
             sink.inputs.grid = product.resolution
         workflow.connect([(inputnode, sink, [(product.port, 'in_file')])])
         if product.sidecar:
             workflow.connect([(describe, sink, [(product.sidecar, 'meta_dict')])])
+
+    stem = output_stem(source_file)
+    for number, template in enumerate(spaces):
+        space = template.space
+        tell = Node(
+            DescribeSpace(
+                uris=[template.uri(name) for name in template.files],
+                resolution=f'Grid of {template.image}.' if space.resolution else '',
+            ),
+            name=f'describe_space{number}',
+            run_without_submitting=True,
+        )
+        workflow.connect([(describe, tell, [(name, name) for name in DESCRIBED])])
+        xfm = Product(TRANSFORM, '', 'xfm', sidecar='xfm')
+        for product in (*SPACE_PRODUCTS, xfm):
+            port = space_port(number, product.port)
+            sink = _product_sink(product, port, source_file, staging_dir)
+            place = _to_space if product is xfm else _in_space
+            sink.inputs.stem = place(stem, template)
+            workflow.connect([
+                (inputnode, sink, [(port, 'in_file')]),
+                (tell, sink, [(product.sidecar, 'meta_dict')]),
+            ])  # fmt: skip
 
     figures = _sink('figures', source_file, staging_dir)
     figures.inputs.suffix = 'dwi'
@@ -152,6 +229,17 @@ def init_outputs_wf(
         (inputnode, figures, [('figure_files', 'in_file'), ('figure_descs', 'desc')]),
     ])  # fmt: skip
     return workflow
+
+
+def _product_sink(product: Product, port: str, source_file: Path, staging_dir: Path) -> Node:
+    """Make the sink of one product."""
+    sink = _sink(port.removesuffix('_file'), source_file, staging_dir)
+    if product.desc:
+        sink.inputs.desc = product.desc
+    sink.inputs.suffix = product.suffix
+    # nipype's default would drop the '.gz'.
+    sink.inputs.compress = product.extension.endswith('.gz')
+    return sink
 
 
 def _sink(name: str, source_file: Path, staging_dir: Path) -> Node:

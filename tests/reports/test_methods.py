@@ -77,7 +77,7 @@ def test_no_series_no_promise():
 
 def test_every_citation_has_its_number_and_its_entry():
     """Numbers count up from 1 as the text goes on; keys are in the bibliography."""
-    document = changed('denoising', mppca=True, rician=True)
+    document = changed('denoising', mppca=True, rician=True) | {'spaces': [{'space': 'A:res-2'}]}
     view = methods_view([document], '1')
     cited = [number for p in view['paragraphs'] for piece in p for number in piece['cites']]
     assert list(dict.fromkeys(cited)) == list(range(1, len(view['keys']) + 1))

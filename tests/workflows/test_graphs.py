@@ -4,14 +4,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from nipype.interfaces.base import isdefined
 
 from bidsharmony.bids import B0Source
+from bidsharmony.bids.templates import find_templates
 from bidsharmony.interfaces.inputs import check_run
 from bidsharmony.workflows.denoise import init_denoise_wf, preparation_warnings
 from bidsharmony.workflows.method import Method
-from bidsharmony.workflows.outputs import PRODUCTS, expected_endings, products_of
+from bidsharmony.workflows.outputs import (
+    PRODUCTS,
+    SPACE_PRODUCTS,
+    expected_endings,
+    products_of,
+)
 from bidsharmony.workflows.participant import init_participant_wf, workflow_name
-from tests import tiny_dataset
+from tests import templates, tiny_dataset
 from tests.interfaces.test_inputs import as_run
 
 METHOD = Method(
@@ -35,14 +42,14 @@ def workflow(tmp_path):
     return graph(tmp_path, [replace(long, shape=(*long.shape[:3], 33)), short])
 
 
-def graph(tmp_path, checked):
+def graph(tmp_path, checked, **options):
     """Build the graph of a participant's runs."""
     return init_participant_wf(
         subject='01',
         runs=checked,
         staging_dir=tmp_path / 'staging',
         work_dir=tmp_path / 'work',
-        method=METHOD,
+        method=replace(METHOD, **options),
         threads=2,
         crash_dir=tmp_path / 'logs',
     )
@@ -96,6 +103,29 @@ def test_options_reach_their_nodes(workflow):
     assert network.slice_axis == 2
     assert network.metadata['EchoTime'] == 0.071
     assert workflow.base_dir.endswith('work')
+
+
+def test_each_space_has_its_registration(tmp_path):
+    """With the files of its template; it takes canonical images, and figures go to the qc file."""
+    root = tiny_dataset.write_dataset(tmp_path / 'raw')
+    run = check_run(as_run(tiny_dataset.write_run(root, 'sub-01')), 50.0)
+    home = tmp_path / 'templates'
+    templates.write_template(home)
+    templates.write_template(home, 'Bare', mask=False)
+    spaces = find_templates(['Tiny:res-1', 'Bare'], home)
+    workflow = graph(tmp_path, [run], output_spaces=spaces).get_node('sub_01_wf')
+    first, second = (workflow.get_node(f'bring_to_space{n}').inputs for n in (0, 1))
+    assert first.template_file == str(home / spaces[0].image)
+    assert first.template_mask == str(home / spaces[0].mask)
+    assert not isdefined(second.template_mask)
+    assert (first.space, second.space) == ('Tiny:res-1', 'Bare')
+    assert ('outputnode.b0_file', 'b0_file') in edges(workflow, 'harmonize_wf', 'bring_to_space0')
+    assert edges(workflow, 'space_facts', 'measure') == [('out', 'spaces')]
+    assert ('xfm_file', 'inputnode.space1_xfm_file') in edges(
+        workflow, 'bring_to_space1', 'outputs_wf'
+    )
+    sinks = [name for name in workflow.list_node_names() if '.ds_space' in name]
+    assert len(sinks) == 2 * (len(SPACE_PRODUCTS) + 1)
 
 
 def edges(workflow, source: str, target: str) -> list[tuple[str, str]]:
