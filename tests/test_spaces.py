@@ -70,14 +70,14 @@ def study(tmp_path_factory):
     return folder
 
 
-NAMES = """
-sub-01_from-dwi_to-Tiny_res-1_mode-image_xfm
-sub-01_space-Tiny_res-1_desc-brain_mask
-sub-01_space-Tiny_res-1_desc-harmonized_ADC
-sub-01_space-Tiny_res-1_desc-harmonized_dwiref
-sub-01_space-Tiny_res-1_desc-harmonized_trace
-sub-01_space-Tiny_res-1_desc-uncertainty_dwimap
-""".split()
+NAMES = [
+    'sub-01_from-dwi_to-Tiny_res-1_mode-image_xfm',
+    'sub-01_space-Tiny_res-1_desc-brain_mask',
+    'sub-01_space-Tiny_res-1_desc-harmonized_ADC',
+    'sub-01_space-Tiny_res-1_desc-harmonized_dwiref',
+    'sub-01_space-Tiny_res-1_desc-harmonized_trace',
+    'sub-01_space-Tiny_res-1_desc-uncertainty_dwimap',
+]
 """As other programs read them, each with a sidecar."""
 
 

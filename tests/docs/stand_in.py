@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from tests.docs.commands import ROOT
@@ -198,15 +199,25 @@ def pip(*arguments: str) -> None:
     options.add_argument('command', choices=['install'])
     options.add_argument('--no-deps', action='store_true')
     options.add_argument('--requirement', '-r', type=Path)
-    options.add_argument('project', nargs='?', type=Path)
+    options.add_argument('project', nargs='?')
     given = options.parse_intermixed_args(arguments)
     need(given.requirement is None or given.requirement.is_file(), f'{given.requirement}')
-    need(given.project is None or (given.project / 'setup.cfg').is_file(), f'{given.project}')
+    if given.project is not None and not (Path(given.project) / 'setup.cfg').is_file():
+        try:
+            distribution(given.project)
+        except PackageNotFoundError:
+            need(False, f'{given.project}: neither a project nor what this one is installed with')
 
 
 def python(*arguments: str) -> None:
     """Read the command line of a script of the repository, by the options in its source."""
     first, *rest = arguments
+    if first == '-c':
+        # nothing is run: the library would look for a network when it is imported
+        for node in ast.walk(ast.parse(rest[0])):
+            if isinstance(node, ast.ImportFrom):
+                distribution(str(node.module).partition('.')[0])
+        return
     if first == '-m':
         name, *rest = rest
         module = ROOT / name.replace('.', '/')

@@ -78,6 +78,9 @@ KINDS: dict[str, Run | Elsewhere | Parsed] = {
     r'python -m tests\.corpus .*': Elsewhere('tests/corpus/test_corpus.py', 'corpus.csv'),
     r'python -m tests\.security .*': Parsed('runs tests that make test runs, and writes a table'),
     r'python (benchmarks|docs)/.*': HOURS,
+    r'python -c from templateflow\.api import get; get\(.*\)': Elsewhere(
+        'bidsharmony/bids/templates.py', 'from templateflow.api import get'
+    ),
     r'pip install .*': Parsed('would change the environment of the tests'),
     r'pre-commit install': Parsed('would change the checkout'),
     r'(apptainer|docker) (build|run) .*': ENGINE,
