@@ -77,6 +77,8 @@ class Settings:
         1 harmonizes all the way, 0 leaves the series as it is
     canonical_resolution : float or None
         coarser in-plane FWHM of the canonical images (mm); None keeps that of the weights
+    output_desc : str
+        label of harmonized images in their names
     weights : Path or None
         network weights instead of the shipped ones
     device : {'cpu', 'cuda', 'auto'}
@@ -144,6 +146,7 @@ class Settings:
     output_spaces: tuple[str, ...] = ()
     strength: float = 1.0
     canonical_resolution: float | None = None
+    output_desc: str = 'harmonized'
     weights: Path | None = None
     device: str = 'cpu'
     brain_mask: str = 'existing'

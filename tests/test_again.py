@@ -30,6 +30,27 @@ def finished(tmp_path_factory):
     return call
 
 
+def test_images_have_the_label_that_was_asked_for(finished, tmp_path):
+    """And the bytes they have under the usual one; where it changes, the old names go."""
+    raw, out, *rest = finished
+    other = tmp_path / 'out'
+    assert bidsharmony(raw, other, *rest, '--output-desc', 'even').returncode == 0
+    usual = {path.name: path for path in (out / 'sub-01' / 'dwi').iterdir()}
+    labelled = {path.name: path for path in (other / 'sub-01' / 'dwi').iterdir()}
+    suffixes = ('dwi', 'dwiref', 'trace', 'ADC')
+    renamed = {
+        name: name.replace('harmonized', 'even') if name.split('.')[0].endswith(suffixes) else name
+        for name in usual
+    }
+    assert set(labelled) == set(renamed.values())
+    assert len(set(labelled) - set(usual)) == 10
+    for name, path in usual.items():
+        if not name.endswith('.json'):
+            assert labelled[renamed[name]].read_bytes() == path.read_bytes(), name
+    assert bidsharmony(raw, other, *rest).returncode == 0
+    assert {path.name for path in (other / 'sub-01' / 'dwi').iterdir()} == set(usual)
+
+
 @pytest.fixture
 def copied(finished, tmp_path):
     """Give the call on a copy of the output."""

@@ -261,6 +261,13 @@ def build_parser() -> argparse.ArgumentParser:
 
     output = parser.add_argument_group('output')
     output.add_argument(
+        '--output-desc',
+        type=label_after('desc-'),
+        default='harmonized',
+        metavar='LABEL',
+        help='what follows desc- in the names of harmonized images (default %(default)s)',
+    )
+    output.add_argument(
         '--qsiprep-compat',
         action='store_true',
         help=f'write a second dataset OUTPUT_DIR/{COMPAT} with the names of QSIPrep, for QSIRecon',

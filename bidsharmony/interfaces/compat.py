@@ -16,7 +16,7 @@ SERIES = ('.nii.gz', '.bval', '.bvec', '.json')
 MASK = ('.nii.gz', '.json')
 
 
-def write_compat(checked: CheckedRun, folder: Path, compat_folder: Path) -> None:
+def write_compat(checked: CheckedRun, folder: Path, compat_folder: Path, desc: str) -> None:
     """Name series, gradients, brain mask and b=0 reference as QSIPrep does.
 
     QSIRecon cuts the names of mask (``fname[:-11] + 'brain_mask'``) and reference
@@ -30,10 +30,12 @@ def write_compat(checked: CheckedRun, folder: Path, compat_folder: Path) -> None
         holds its derivatives
     compat_folder : Path
         where they get their other names; made if need be
+    desc : str
+        label of the harmonized series
     """
     run = checked.run
     stem, preproc = output_stem(run.image), run.image.name.split('.')[0]
-    names = {f'{stem}_desc-harmonized_dwi{end}': f'{preproc}{end}' for end in SERIES}
+    names = {f'{stem}_desc-{desc}_dwi{end}': f'{preproc}{end}' for end in SERIES}
     names |= {f'{stem}_desc-brain_mask{end}': f'{preproc[:-11]}brain_mask{end}' for end in MASK}
     compat_folder.mkdir(parents=True, exist_ok=True)
     for ours, theirs in names.items():
@@ -42,7 +44,7 @@ def write_compat(checked: CheckedRun, folder: Path, compat_folder: Path) -> None
         shutil.copyfile(run.mrtrix_table, compat_folder / f'{preproc}.b')
     reference = compat_folder / f'{preproc[:-16]}dwiref'
     save_mean_b0(
-        folder / f'{stem}_desc-harmonized_dwi.nii.gz',
+        folder / f'{stem}_desc-{desc}_dwi.nii.gz',
         checked.b0_ixs,
         reference.with_name(f'{reference.name}.nii.gz'),
     )

@@ -315,7 +315,7 @@ def _harmonize(
             continue
         if job.settings.qsiprep_compat and not item.no_series:
             place = Path(name).parent
-            write_compat(item, staging / place, staging / COMPAT / place)
+            write_compat(item, staging / place, staging / COMPAT / place, job.settings.output_desc)
         outcomes[name] = Outcome(name, 'done')
     return outcomes
 

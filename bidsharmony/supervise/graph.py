@@ -18,7 +18,6 @@ from nipype.pipeline.plugins.base import PluginBase
 
 from bidsharmony.bids import BIDSError
 from bidsharmony.bids.names import output_stem, parse_name
-from bidsharmony.bids.templates import Template
 from bidsharmony.interfaces.inputs import CheckedRun
 from bidsharmony.supervise.cluster import ClusterError
 from bidsharmony.supervise.look import Look
@@ -131,7 +130,7 @@ def harmonize_runs(
         for run in todo:
             stem = _stem(run)
             made[stem] = sharing.get(stem)
-            if reason := crashes.get(stem) or _absent(run, staging_dir, method.output_spaces):
+            if reason := crashes.get(stem) or _absent(run, staging_dir, method):
                 failed[stem] = reason
                 stems = [_stem(other) for other in checked]
                 left = list(staging_dir.rglob('*'))
@@ -214,12 +213,15 @@ def _missed(
     return sorted(alike | (set(wanted.members if wanted else ()) & set(failed)))
 
 
-def _absent(checked: CheckedRun, staging_dir: Path, spaces: Sequence[Template]) -> str:
+def _absent(checked: CheckedRun, staging_dir: Path, method: Method) -> str:
     """Say which file a run has not left; '' if all are there."""
     folder, stem = staging_dir / Path(checked.run.relative).parent, _stem(checked)
-    endings = expected_endings(series=not checked.no_series)
+    desc, spaces = method.output_desc, method.output_spaces
+    endings = expected_endings(series=not checked.no_series, desc=desc)
     absent = [ending for ending in endings if not (folder / f'{stem}{ending}').is_file()]
-    absent += [name for name in standard_names(stem, spaces) if not (folder / name).is_file()]
+    absent += [
+        name for name in standard_names(stem, spaces, desc) if not (folder / name).is_file()
+    ]
     return f'{absent[0]} was not written' if absent else ''
 
 

@@ -252,6 +252,7 @@ def init_dwi_wf(
         staging_dir=staging_dir,
         series=series,
         spaces=method.output_spaces,
+        desc=method.output_desc,
     )
     describe = outputs_wf.get_node('describe').inputs
     describe.mask_given = checked.brain_mask is not None

@@ -34,6 +34,8 @@ class Method:
         where the network runs: results differ in their last digits
     output_spaces : tuple of Template
         standard spaces that the canonical images are brought to
+    output_desc : str
+        label of harmonized images in their names
     """
 
     denoise: str
@@ -46,3 +48,4 @@ class Method:
     weights: Path | None
     device: str = 'cpu'
     output_spaces: tuple[Template, ...] = ()
+    output_desc: str = 'harmonized'

@@ -15,6 +15,11 @@ from bidsharmony.interfaces.bids import DerivativesDataSink
 from bidsharmony.interfaces.describe import DescribeOutputs
 from bidsharmony.interfaces.spaces import DESCRIBED, DescribeSpace
 
+HARMONIZED = 'harmonized'
+"""Label of harmonized images, unless another one was asked for."""
+
+QC = 'qc'
+
 
 class Product(NamedTuple):
     """Name one output: its port, its entities and which sidecar describes it."""
@@ -41,12 +46,12 @@ class Product(NamedTuple):
 
 
 PRODUCTS = (
-    Product('dwi_file', 'harmonized', 'dwi', sidecar='series', of_series=True),
-    Product('bval_file', 'harmonized', 'dwi', '.bval', of_series=True),
-    Product('bvec_file', 'harmonized', 'dwi', '.bvec', of_series=True),
-    Product('b0_file', 'harmonized', 'dwiref', sidecar='canonical'),
-    Product('trace_file', 'harmonized', 'trace', sidecar='canonical'),
-    Product('adc_file', 'harmonized', 'ADC', sidecar='adc'),
+    Product('dwi_file', HARMONIZED, 'dwi', sidecar='series', of_series=True),
+    Product('bval_file', HARMONIZED, 'dwi', '.bval', of_series=True),
+    Product('bvec_file', HARMONIZED, 'dwi', '.bvec', of_series=True),
+    Product('b0_file', HARMONIZED, 'dwiref', sidecar='canonical'),
+    Product('trace_file', HARMONIZED, 'trace', sidecar='canonical'),
+    Product('adc_file', HARMONIZED, 'ADC', sidecar='adc'),
     Product('mask_file', 'brain', 'mask', sidecar='mask'),
     Product('canonical_mask', 'brain', 'mask', sidecar='canonical_mask', resolution='canonical'),
     Product('gain_file', 'gain', 'dwimap', sidecar='gain'),
@@ -54,15 +59,15 @@ PRODUCTS = (
     Product('noise_file', 'noise', 'dwimap', sidecar='noise', of_series=True),
     Product('uncertainty_file', 'uncertainty', 'dwimap', sidecar='uncertainty'),
     Product('blend_file', 'blend', 'dwimap', sidecar='blend'),
-    Product('qc_file', 'harmonized', 'qc', '.json'),
+    Product('qc_file', HARMONIZED, QC, '.json'),
     Product('audit_file', 'audit', 'slices', '.npz'),
 )
 
 
 SPACE_PRODUCTS = (
-    Product('b0_file', 'harmonized', 'dwiref', sidecar='canonical'),
-    Product('trace_file', 'harmonized', 'trace', sidecar='canonical'),
-    Product('adc_file', 'harmonized', 'ADC', sidecar='adc'),
+    Product('b0_file', HARMONIZED, 'dwiref', sidecar='canonical'),
+    Product('trace_file', HARMONIZED, 'trace', sidecar='canonical'),
+    Product('adc_file', HARMONIZED, 'ADC', sidecar='adc'),
     Product('mask_file', 'brain', 'mask', sidecar='canonical_mask'),
     Product('uncertainty_file', 'uncertainty', 'dwimap', sidecar='uncertainty'),
 )
@@ -76,18 +81,39 @@ def space_port(number: int, port: str) -> str:
     return f'space{number}_{port}'
 
 
-def products_of(*, series: bool) -> tuple[Product, ...]:
-    """List the products of a run that makes a series, or of one that makes none."""
-    return tuple(product for product in PRODUCTS if series or not product.of_series)
+def products_of(*, series: bool, desc: str = HARMONIZED) -> tuple[Product, ...]:
+    """List the products of a run that makes a series, or of one that makes none.
+
+    Parameters
+    ----------
+    series : bool
+    desc : str
+        label of harmonized images and tables; the qc file keeps its own, as `group` looks for it
+
+    Examples
+    --------
+    >>> [product.ending for product in products_of(series=True, desc='x')][:2]
+    ['_desc-x_dwi.nii.gz', '_desc-x_dwi.bval']
+    """
+    made = (product for product in PRODUCTS if series or not product.of_series)
+    return tuple(_labelled(product, desc) for product in made)
 
 
-def expected_endings(*, series: bool = True) -> tuple[str, ...]:
+def _labelled(product: Product, desc: str) -> Product:
+    """Give a harmonized image the label that was asked for."""
+    named = product.desc == HARMONIZED and product.suffix != QC
+    return product._replace(desc=desc) if named else product
+
+
+def expected_endings(*, series: bool = True, desc: str = HARMONIZED) -> tuple[str, ...]:
     """List what follows the stem in the name of every file of a finished run.
 
     Parameters
     ----------
     series : bool
         whether the run makes a harmonized series
+    desc : str
+        label of harmonized images
 
     Examples
     --------
@@ -96,14 +122,16 @@ def expected_endings(*, series: bool = True) -> tuple[str, ...]:
     >>> '_desc-harmonized_dwi.json' in expected_endings(series=False)
     False
     """
-    products = products_of(series=series)
+    products = products_of(series=series, desc=desc)
     sidecars = [
         product.ending.removesuffix('.nii.gz') + '.json' for product in products if product.sidecar
     ]
     return (*(product.ending for product in products), *sidecars)
 
 
-def standard_names(stem: str, spaces: Sequence[Template]) -> tuple[str, ...]:
+def standard_names(
+    stem: str, spaces: Sequence[Template], desc: str = HARMONIZED
+) -> tuple[str, ...]:
     """List the names of a run's files in standard spaces.
 
     Examples
@@ -119,7 +147,7 @@ def standard_names(stem: str, spaces: Sequence[Template]) -> tuple[str, ...]:
     found = []
     for template in spaces:
         images = _in_space(stem, template)
-        found += [f'{images}{product.ending}' for product in SPACE_PRODUCTS]
+        found += [f'{images}{_labelled(product, desc).ending}' for product in SPACE_PRODUCTS]
         found.append(f'{_to_space(stem, template)}_mode-image_xfm.nii.gz')
     return (*found, *(f'{name.removesuffix(".nii.gz")}.json' for name in found))
 
@@ -141,6 +169,7 @@ def init_outputs_wf(
     staging_dir: Path,
     series: bool,
     spaces: Sequence[Template] = (),
+    desc: str = HARMONIZED,
     name: str = 'outputs_wf',
 ) -> Workflow:
     """Write every product of a run, each image with its sidecar.
@@ -160,6 +189,8 @@ def init_outputs_wf(
         whether the run makes a harmonized series
     spaces : sequence of Template
         standard spaces that images were brought to
+    desc : str
+        label of harmonized images
 
     Inputs
     ------
@@ -170,7 +201,7 @@ def init_outputs_wf(
         what the sidecars say of the trace image, the network and the series
     """
     workflow = Workflow(name=name)
-    products = products_of(series=series)
+    products = products_of(series=series, desc=desc)
     ports = [product.port for product in products]
     ports += [
         space_port(number, port)
@@ -212,7 +243,7 @@ def init_outputs_wf(
         )
         workflow.connect([(describe, tell, [(name, name) for name in DESCRIBED])])
         xfm = Product(TRANSFORM, '', 'xfm', sidecar='xfm')
-        for product in (*SPACE_PRODUCTS, xfm):
+        for product in (*(_labelled(product, desc) for product in SPACE_PRODUCTS), xfm):
             port = space_port(number, product.port)
             sink = _product_sink(product, port, source_file, staging_dir)
             place = _to_space if product is xfm else _in_space

@@ -84,6 +84,7 @@ def test_defaults(here):
         ('--random-seed 7', {'random_seed': 7}),
         ('--device auto', {'device': 'auto'}),
         ('--brain-mask compute', {'brain_mask': 'compute'}),
+        ('--output-desc desc-other', {'output_desc': 'other'}),
         ('--dry-run', {'dry_run': True}),
         ('--reports-only', {'reports_only': True}),
         ('--boilerplate-only', {'boilerplate_only': True}),
