@@ -17,12 +17,13 @@ import numpy as np
 
 from bidsharmony.audit.folds import split_subjects
 from bidsharmony.audit.sample import Sample
-from bidsharmony.audit.windows import CROP, middle
+from bidsharmony.audit.windows import middle
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+CROP = 96  # pixels
 SEEDS = 5
 BATCH = 16
 BUDGET = 400  # iterations

@@ -1,10 +1,10 @@
 """A ResNet-50 that guesses the scanner from a slice: the paper's probe, frozen and retrained.
 
-The network, the input (two channels of `CROP` pixels) and the recipe are the same before and after
-harmonization. Cut, cropped and mirrored slices of some subjects teach it, those of the others ask
-it. A training goes in cycles, in each of which the learning rate falls to 0; it ends with the
-first cycle after which nearly all of the training slices are known, or with the last. What is
-trained is saved after each epoch, so that an interrupted audit goes on where it was.
+The network, its input (windows of both images, with the power of frequency bands beside them) and
+the recipe are the same before and after harmonization. Slices of some subjects teach it, those of
+the others ask it. A training goes in cycles, in each of which the learning rate falls to 0; it
+ends with the first cycle after which nearly all of the training slices are known, or with the
+last. What is trained is saved after each epoch, so that an interrupted audit goes on where it was.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,14 @@ import numpy as np
 from bidsharmony.audit.folds import FOLDS, split_subjects
 from bidsharmony.audit.sample import Sample
 from bidsharmony.audit.scores import LEARNED, Probe
-from bidsharmony.audit.windows import CROP, crops, middle, prepared
+from bidsharmony.audit.windows import (
+    BANDS,
+    bands_of,
+    places,
+    prepared,
+    window_at,
+    windows,
+)
 from bidsharmony.evaluation.forest import Guesses
 
 if TYPE_CHECKING:
@@ -33,13 +40,15 @@ if TYPE_CHECKING:
 BATCH = 16
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 1e-2
-CYCLE = 10  # epochs
+CHANNELS = 2 * (1 + 2 * (len(BANDS) - 1))
+"""Both images, and their bands along two axes."""
+CYCLE = 8  # epochs
 CYCLES = 4  # at most
 MOVED_CYCLES = 2
 """Cycles with windows that move; what is not known after these is learned without."""
 MODEL = 'ResNet-50'
 
-VERSION = 1
+VERSION = 2
 """Rises whenever the recipe changes: what was saved before is then of no use."""
 
 
@@ -105,20 +114,21 @@ def deep_probe(
     import torch
 
     torch.set_num_threads(recipe.threads)
-    sides = {
+    images = {
         'before': prepared(sample.before, sample.mask),
         'after': prepared(sample.after, sample.mask),
     }
+    sides = {name: _Pictures(some, bands_of(some)) for name, some in images.items()}
     parts = split_subjects(sample.scanners, sample.subjects)[: recipe.folds]
     found: dict[str, list[np.ndarray]] = {}
     training: dict[str, list[float]] = {'before': [], 'after': []}
     for fold, tested in enumerate(parts):
         answers = {}
-        for side, images in sides.items():
+        for side, pictures in sides.items():
             where = f'{side}, part {fold + 1} of {len(parts)}'
             answers[side] = _answers(
-                _Work(images, sample.scanners, ~tested, fold + FOLDS * recipe.seed, recipe),
-                {name: other[tested] for name, other in sides.items()},
+                _Work(pictures, sample.scanners, ~tested, fold + FOLDS * recipe.seed, recipe),
+                {name: other.of(tested) for name, other in sides.items()},
                 keep,
                 lambda line, where=where: report(f'{where}: {line}'),
             )
@@ -151,16 +161,28 @@ def deep_probe(
 
 
 @dataclass(frozen=True)
-class _Work:
-    """One training: images (n, 2, H, W), their scanners, which of them teach, seed and recipe."""
+class _Pictures:
+    """Slices (n, 2, H, W) with their bands (n, K, H / 4, W / 4)."""
 
     images: np.ndarray
+    bands: np.ndarray
+
+    def of(self, chosen: np.ndarray) -> _Pictures:
+        """Choose some slices."""
+        return _Pictures(self.images[chosen], self.bands[chosen])
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One training: pictures, their scanners, which of them teach, seed and recipe."""
+
+    pictures: _Pictures
     scanners: np.ndarray
     taught: np.ndarray
     seed: int
     recipe: Recipe
 
-    def name(self, asked: dict[str, np.ndarray]) -> str:
+    def name(self, asked: dict[str, _Pictures]) -> str:
         """Name what is saved by all that it depends on."""
         import torch
 
@@ -169,14 +191,15 @@ class _Work:
         if recipe.device != 'cpu':
             made_by = (*made_by, recipe.device)
         digest = hashlib.sha256(repr(made_by).encode())
-        for array in (self.images, self.scanners, self.taught, *asked.values()):
+        seen = [pictures.images for pictures in (self.pictures, *asked.values())]
+        for array in (seen[0], self.scanners, self.taught, *seen[1:]):
             digest.update(np.ascontiguousarray(array).view(np.uint8))
         return digest.hexdigest()[:16]
 
 
 def _answers(
     work: _Work,
-    asked: dict[str, np.ndarray],
+    asked: dict[str, _Pictures],
     keep: Path | None,
     report: Callable[[str], None],
 ) -> dict[str, np.ndarray]:
@@ -190,8 +213,8 @@ def _answers(
     state = keep / f'{name}.pt' if keep else None
     model, accuracy = _train(work, state, report)
     found: dict[str, np.ndarray] = {'training_accuracy': np.array(accuracy)}
-    for side, images in asked.items():
-        probabilities, features = _ask(model, images)
+    for side, pictures in asked.items():
+        probabilities, features = _ask(model, pictures, places())
         # classes are positions among the scanners that teach
         found[f'guessed_{side}'] = _classes(work)[probabilities.argmax(axis=1)]
         found[f'features_{side}'] = features
@@ -209,12 +232,12 @@ def _classes(work: _Work) -> np.ndarray:
 
 
 def build_probe(n_scanners: int) -> nn.Module:
-    """Build a ResNet-50 for two channels whose stem strides by 2; last layer ``head``.
+    """Build a ResNet-50 for images and their bands, whose stem strides by 2; last layer ``head``.
 
     Returns
     -------
     torch.nn.Module
-        (B, 2, H, W) to ((B, n_scanners) logits, (B, 2048) penultimate features).
+        (B, 34, H, W) to ((B, n_scanners) logits, (B, 2048) penultimate features).
     """
     from monai.networks.nets import resnet50
     from torch import nn
@@ -222,13 +245,15 @@ def build_probe(n_scanners: int) -> nn.Module:
     class Probe(nn.Module):
         def __init__(self) -> None:
             super().__init__()
+            # what the channels are measured by comes with the probe, also where it is frozen
+            self.scale = nn.BatchNorm2d(CHANNELS, affine=False)
             self.body = resnet50(
-                spatial_dims=2, n_input_channels=2, conv1_t_stride=2, feed_forward=False
+                spatial_dims=2, n_input_channels=CHANNELS, conv1_t_stride=2, feed_forward=False
             )
             self.head = nn.Linear(2048, n_scanners)
 
         def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            features = self.body(images)
+            features = self.body(self.scale(images))
             return self.head(features), features
 
     return Probe()
@@ -240,13 +265,14 @@ def _train(work: _Work, state: Path | None, report: Callable[[str], None]) -> tu
     from torch.nn.functional import cross_entropy
 
     recipe = work.recipe
-    images = torch.from_numpy(work.images[work.taught])
+    pictures = work.pictures.of(work.taught)
+    count = len(pictures.images)
     labels = torch.from_numpy(np.searchsorted(_classes(work), work.scanners[work.taught]))
     on_device = labels.to(recipe.device)
     torch.manual_seed(work.seed)
     model = build_probe(len(_classes(work))).to(recipe.device, memory_format=torch.channels_last)
     # one odd slice left over would have no variance to normalise by
-    steps = max(len(images) // BATCH, 1)
+    steps = max(count // BATCH, 1)
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     first, accuracy = _resumed(state, model, optimizer)
     if first:
@@ -260,11 +286,12 @@ def _train(work: _Work, state: Path | None, report: Callable[[str], None]) -> tu
         moved = epoch < MOVED_CYCLES * recipe.epochs
         model.train()
         right = 0
-        for step, chosen in enumerate(_batches(len(images), steps, rng)):
+        for step, chosen in enumerate(_batches(count, steps, rng)):
             share = (in_cycle * steps + step) / (recipe.epochs * steps)
             for group in optimizer.param_groups:
                 group['lr'] = LEARNING_RATE * _rate(share)
-            batch = crops(images[chosen], rng if moved else None)
+            some = pictures.of(chosen)
+            batch = windows(some.images, some.bands, rng if moved else None)
             batch = batch.to(recipe.device).contiguous(memory_format=torch.channels_last)
             logits, _ = model(batch)
             optimizer.zero_grad(set_to_none=True)
@@ -273,12 +300,12 @@ def _train(work: _Work, state: Path | None, report: Callable[[str], None]) -> tu
             right += int((logits.argmax(dim=1) == on_device[chosen]).sum())
         if in_cycle == recipe.epochs - 1:
             # their middle, as they are: this is what the last cycles learn
-            probabilities, _ = _ask(model, middle(images.numpy(), CROP))
+            probabilities, _ = _ask(model, pictures, [places()[len(places()) // 2]])
             accuracy = float(np.mean(probabilities.argmax(axis=1) == labels.numpy()))
         _save(state, model, optimizer, epoch + 1, accuracy)
         each = (time.monotonic() - began) / (epoch + 1 - first)
         report(
-            f'epoch {epoch + 1}, {right / (steps * min(BATCH, len(images))):.0%} right while '
+            f'epoch {epoch + 1}, {right / (steps * min(BATCH, count)):.0%} right while '
             f'learning, {math.ceil(each * (recipe.epochs - 1 - in_cycle) / 60)} min left of this '
             f'cycle ({epoch // recipe.epochs + 1} of at most {recipe.cycles})'
         )
@@ -296,8 +323,10 @@ def _batches(n: int, steps: int, rng: np.random.Generator) -> Iterator[np.ndarra
         yield order[step * BATCH : (step + 1) * BATCH]
 
 
-def _ask(model: Any, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Average what a probe says of the middle of each image and of four windows around it.
+def _ask(
+    model: Any, pictures: _Pictures, where: Sequence[tuple[int, int]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Average what a probe says of some windows of each image.
 
     Returns
     -------
@@ -308,20 +337,17 @@ def _ask(model: Any, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     model.eval()
     device = next(model.parameters()).device
-    far = images.shape[-1] - CROP
-    corners = [(0, 0), (0, far), (far, 0), (far, far)]
-    places = list(dict.fromkeys([(far // 2, far // 2), *corners]))
     probabilities, features = [], []
     with torch.inference_mode():
-        for start in range(0, len(images), 64):
-            batch = torch.from_numpy(images[start : start + 64]).to(device)
+        for start in range(0, len(pictures.images), 64):
+            some = pictures.of(np.arange(start, min(start + 64, len(pictures.images))))
             said, seen = 0, 0
-            for top, left in places:
-                window = batch[:, :, top : top + CROP, left : left + CROP]
+            for place in where:
+                window = window_at(some.images, some.bands, place).to(device)
                 logits, deep = model(window.contiguous(memory_format=torch.channels_last))
                 said, seen = said + logits.softmax(dim=1), seen + deep
-            probabilities.append((said / len(places)).cpu().numpy())
-            features.append((seen / len(places)).cpu().numpy())
+            probabilities.append((said / len(where)).cpu().numpy())
+            features.append((seen / len(where)).cpu().numpy())
     return np.concatenate(probabilities), np.concatenate(features)
 
 

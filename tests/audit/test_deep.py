@@ -13,7 +13,7 @@ from bidsharmony.audit import deep
 from bidsharmony.audit.deep import Recipe, deep_probe
 from bidsharmony.audit.folds import split_subjects
 from bidsharmony.audit.sample import Sample
-from bidsharmony.audit.windows import crops, prepared
+from bidsharmony.audit.windows import FIELD, STEP, WINDOW, bands_of, places, prepared, windows
 
 SUBJECTS, SCANNERS, SLICES = 6, 2, 8
 RECIPE = Recipe(epochs=5, cycles=2, folds=1)
@@ -25,7 +25,8 @@ class Small(nn.Module):
     def __init__(self, n_scanners: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(2, 8, 5, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+            nn.BatchNorm2d(deep.CHANNELS, affine=False), nn.Conv2d(deep.CHANNELS, 8, 5, stride=2),
+            nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
         )  # fmt: skip
         self.head = nn.Linear(8, n_scanners)
 
@@ -38,7 +39,7 @@ class Small(nn.Module):
 def small(monkeypatch):
     """Train the small network, faster."""
     monkeypatch.setattr(deep, 'build_probe', Small)
-    monkeypatch.setattr(deep, 'LEARNING_RATE', 0.05)
+    monkeypatch.setattr(deep, 'LEARNING_RATE', 0.003)
 
 
 @pytest.fixture(scope='module')
@@ -158,26 +159,59 @@ def test_matrix_does_not_show_at_the_rim():
     assert np.abs((fine ^ coarse) * 1.0).max() == 1
 
 
-def test_crops_are_parts_of_the_image():
-    """Windows move, some are mirrored, and all come from inside."""
-    images = torch.arange(128.0 * 128).reshape(1, 1, 128, 128).repeat(20, 1, 1, 1)
-    cut = crops(images, np.random.default_rng(0))
-    assert cut.shape == (20, 1, 96, 96)
-    steps = {float(image[0, 0, 1] - image[0, 0, 0]) for image in cut}
-    assert steps == {1.0, -1.0}
-    assert len({float(image.min()) for image in cut}) > 10
-    assert torch.equal(crops(images, None), images[..., 16:112, 16:112])
+def test_windows_are_parts_of_the_image():
+    """They move, some are mirrored along either axis, and bands lie where the image does."""
+    images = np.arange(float(FIELD**2), dtype=np.float32).reshape(1, 1, FIELD, FIELD)
+    images = images.repeat(40, axis=0)
+    bands = images[:, :, ::STEP, ::STEP]
+    cut = windows(images, bands, np.random.default_rng(0))
+    assert cut.shape == (40, 2, WINDOW, WINDOW)
+    image, band = cut[:, 0], cut[:, 1]
+    assert {float(step) for step in image[:, 0, 1] - image[:, 0, 0]} == {1.0, -1.0}
+    assert {float(step) for step in image[:, 1, 0] - image[:, 0, 0]} == {144.0, -144.0}
+    assert len({float(one.min()) for one in image}) > 20
+    apart = (image - band).abs()
+    assert float(apart.max()) <= (STEP - 1) * (FIELD + 1)
+    still = windows(images, bands, None)[:, 0]
+    assert np.array_equal(still, images[:, 0, 40:104, 40:104])
+
+
+def test_windows_that_ask_cover_the_image():
+    """Every pixel is in one of them."""
+    seen = np.zeros((FIELD, FIELD), bool)
+    for row, column in places():
+        seen[row * STEP :, column * STEP :][:WINDOW, :WINDOW] = True
+    assert seen.all()
+
+
+def test_a_scanner_shows_in_the_bands(rng):
+    """Noise of twice the level is a logarithm apart in every band, along rows and columns."""
+    levels = np.array([0.05, 0.1])
+    noise = 0.5 + levels[:, None, None] * rng.normal(size=(FIELD, FIELD))
+    one, two = bands_of(noise[:, None]).mean(axis=(2, 3), dtype=float)
+    # a step of gray is added to both
+    np.testing.assert_allclose(two - one, np.log(2), atol=0.12)
+
+
+def test_axes_are_told_apart(rng):
+    """What is blurred along rows lacks fine bands there and not along columns."""
+    noise = 0.5 + 0.1 * rng.normal(size=(FIELD, FIELD))
+    blurred = ndimage.gaussian_filter1d(noise, 2, axis=1)
+    sharp, smooth = bands_of(np.stack([noise, blurred])[:, None]).mean(axis=(2, 3), dtype=float)
+    columns, rows = np.split(sharp - smooth, 2)
+    assert rows[-1] > 1.5
+    assert np.ptp(columns) < 0.2
 
 
 def test_resnet():
-    """ResNet-50 with two channels whose stem strides by 2."""
+    """ResNet-50 for images and bands whose stem strides by 2."""
     probe = deep.build_probe(7).eval()
     with torch.inference_mode():
-        logits, features = probe(torch.zeros(1, 2, 96, 96))
+        logits, features = probe(torch.zeros(1, deep.CHANNELS, WINDOW, WINDOW))
     assert logits.shape == (1, 7)
     assert features.shape == (1, 2048)
     assert probe.body.conv1.stride == (2, 2)
-    # that of He et al. (2016) has 25,557,032 parameters: here a thousand classes and the third
-    # channel of the stem are less, and the four shortcuts have biases
-    expected = 25_557_032 - 2_049_000 - 64 * 49 + 3840
+    # that of He et al. (2016) has 25,557,032 parameters: here a thousand classes are less, 31
+    # channels of the stem are more, and the four shortcuts have biases
+    expected = 25_557_032 - 2_049_000 + 31 * 64 * 49 + 3840
     assert sum(p.numel() for p in probe.body.parameters()) == expected
