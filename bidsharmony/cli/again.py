@@ -90,6 +90,7 @@ def planned(settings: Settings, runs: Iterable[DwiRun]) -> list[dict[str, Any]]:
             'strength': settings.strength,
             'weights_sha256': weights.sha256,
         },
+        'spaces': [{'space': str(space)} for space in settings.output_spaces],
     }
     voxel = settings.output_resolution
     # that voxels change is known, by how much noise falls is not
