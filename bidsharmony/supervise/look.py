@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import resource
 from dataclasses import dataclass, field
@@ -15,8 +14,6 @@ from bidsharmony.supervise.places import open_own
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Workflow
-
-LOGGER = logging.getLogger('bidsharmony')
 
 COLUMNS = {
     'step': {'Description': 'node of the graph, with the graphs that it lies in'},
@@ -60,12 +57,14 @@ class Look:
         """Write a graph as ``.dot``, and as a picture where Graphviz is installed."""
         if not self.graph:
             return
-        dot = self.start_of_names.with_name(f'{self.start_of_names.name}_graph.dot')
-        # nipype raises where there is no Graphviz, once the text is written
+        # in the work folder, which is ours alone: nipype would follow a link in the output
+        dot = Path(workflow.base_dir) / 'graph.dot'
+        # it raises where there is no Graphviz, once the text is written
         with contextlib.suppress(OSError):
             workflow.write_graph(str(dot), graph2use='colored', format='svg')
-        if not dot.is_file():
-            LOGGER.warning('%s: the graph could not be written', dot.name)
+        for made in (dot, dot.with_suffix('.svg')):
+            if made.is_file():
+                self._write(f'_graph{made.suffix}', [made.read_text('utf-8')])
 
     def start(self) -> None:
         """Note what was used up to here."""
@@ -78,18 +77,18 @@ class Look:
         if not self.resources:
             return
         used = _cpu_seconds() - self._cpu
-        table = self.start_of_names.with_name(f'{self.start_of_names.name}_resources.tsv')
         lines = [f'{name}\t{seconds:.2f}\t{used:.2f}\t{_peak_mb():.0f}\n']
-        flags = os.O_WRONLY | os.O_APPEND
-        if not self._begun:
-            self._begun, flags = True, os.O_WRONLY | os.O_TRUNC
-            lines.insert(0, '\t'.join(COLUMNS) + '\n')
-            self._write(table.with_suffix('.json'), [json.dumps(COLUMNS, indent=2) + '\n'], flags)
-        self._write(table, lines, flags)
+        if self._begun:
+            self._write('_resources.tsv', lines, os.O_APPEND)
+            return
+        self._begun = True
+        self._write('_resources.json', [json.dumps(COLUMNS, indent=2) + '\n'])
+        self._write('_resources.tsv', ['\t'.join(COLUMNS) + '\n', *lines])
 
-    @staticmethod
-    def _write(path: Path, lines: list[str], flags: int) -> None:
-        with os.fdopen(open_own(path, flags), 'w', encoding='utf-8') as file:
+    def _write(self, ending: str, lines: list[str], how: int = os.O_TRUNC) -> None:
+        """Write a file beside the log, or add to it; a link in its place is replaced."""
+        path = self.start_of_names.with_name(f'{self.start_of_names.name}{ending}')
+        with os.fdopen(open_own(path, os.O_WRONLY | how), 'w', encoding='utf-8') as file:
             file.writelines(lines)
 
 

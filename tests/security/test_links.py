@@ -17,6 +17,7 @@ from bidsharmony.settings import Settings
 from bidsharmony.supervise import child, marker
 from bidsharmony.supervise.child import _log_to
 from bidsharmony.supervise.locks import locked
+from bidsharmony.supervise.look import Look
 from bidsharmony.supervise.reasons import judge
 from bidsharmony.supervise.records import Job
 from tests import tiny_dataset
@@ -125,6 +126,31 @@ def test_a_link_in_the_place_of_a_file_is_replaced(tmp_path, name):
     assert target.read_text() == 'precious'
     assert not place.is_symlink()
     assert (place.read_text() != '') is (name in ('log', 'failures'))
+
+
+@pytest.mark.parametrize('ending', ['_graph.dot', '_graph.svg', '_resources.tsv'])
+def test_what_is_left_to_look_at_follows_no_link(tmp_path, ending):
+    """Nor does what nipype writes, which would."""
+    start, target = tmp_path / 'logs' / 'sub-01', tmp_path / 'precious'
+    start.parent.mkdir()
+    target.write_text('precious')
+    place = start.with_name(f'sub-01{ending}')
+    place.symlink_to(target)
+
+    class Workflow:
+        base_dir = str(tmp_path)
+
+        def write_graph(self, dot, **_):
+            for path in (Path(dot), Path(dot).with_suffix('.svg')):
+                path.write_text('a graph')
+
+    look = Look(start, graph=True, resources=True)
+    look.draw(Workflow())
+    look.start()
+    look.end('step', 1.0)
+    assert target.read_text() == 'precious'
+    assert not place.is_symlink()
+    assert place.read_text().startswith(('a graph', 'step\t'))
 
 
 def test_a_table_of_failures_that_is_a_link_is_not_read(tmp_path):
