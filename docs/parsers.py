@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from bidsharmony.cli import docker, parser, phantom, train
+from bidsharmony.cli import docker, options, phantom, train
 
 if TYPE_CHECKING:
     from argparse import Action, ArgumentParser
@@ -56,7 +56,7 @@ def shown(made: ArgumentParser) -> ArgumentParser:
 
 def bidsharmony() -> ArgumentParser:
     """Show ``bidsharmony``."""
-    return shown(parser.build_parser())
+    return shown(options.build_parser())
 
 
 def bidsharmony_phantom() -> ArgumentParser:

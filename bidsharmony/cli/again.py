@@ -11,7 +11,7 @@ from bidsharmony import __version__
 from bidsharmony.bids import BIDSError, DwiRun
 from bidsharmony.cli.listing import plural, printable, say
 from bidsharmony.cli.logs import replace_citation
-from bidsharmony.cli.parser import EXIT_DONE, EXIT_SOME_FAILED
+from bidsharmony.cli.options import EXIT_DONE, EXIT_SOME_FAILED
 from bidsharmony.settings import Settings
 
 LOGGER = logging.getLogger('bidsharmony')

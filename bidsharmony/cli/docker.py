@@ -20,14 +20,8 @@ from typing import Any
 from bidsharmony.bids.templates import templateflow_home
 from bidsharmony.cli.config import ConfigError, converted, read_config
 from bidsharmony.cli.listing import complain, say
-from bidsharmony.cli.parser import (
-    EXIT_DONE,
-    EXIT_ENVIRONMENT,
-    OneLineParser,
-    build_parser,
-    dashed,
-    typed_options,
-)
+from bidsharmony.cli.options import EXIT_DONE, EXIT_ENVIRONMENT, OneLineParser, build_parser
+from bidsharmony.cli.parser import dashed, typed_options
 
 IMAGE = 'bidsharmony'
 """What ``docker build --tag bidsharmony .`` makes."""

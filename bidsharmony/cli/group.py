@@ -15,7 +15,7 @@ from bidsharmony.bids.names import public
 from bidsharmony.bids.participants import participants_of, read_column
 from bidsharmony.bids.records import BIDSError
 from bidsharmony.cli.listing import complain, plural, say
-from bidsharmony.cli.parser import EXIT_DONE, EXIT_USAGE
+from bidsharmony.cli.options import EXIT_DONE, EXIT_USAGE
 
 AUDIT = 'group_batcheffects.json'
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bidsharmony.bids import Collection, DwiRun
-from bidsharmony.cli.parser import EXIT_ENVIRONMENT
+from bidsharmony.cli.options import EXIT_ENVIRONMENT
 
 
 def printable(text: str) -> str:

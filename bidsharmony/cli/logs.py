@@ -16,7 +16,7 @@ from bidsharmony import __version__
 from bidsharmony.bids.names import output_stem
 from bidsharmony.cli.config import config_text
 from bidsharmony.cli.listing import printable
-from bidsharmony.cli.parser import build_parser
+from bidsharmony.cli.options import build_parser
 from bidsharmony.settings import Settings
 from bidsharmony.supervise.places import LOGS, open_own
 

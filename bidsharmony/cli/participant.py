@@ -31,14 +31,14 @@ from bidsharmony.cli.listing import (
     say,
     table,
 )
-from bidsharmony.cli.parser import (
+from bidsharmony.cli.options import (
     EXIT_DONE,
     EXIT_ENVIRONMENT,
     EXIT_SIGNAL,
     EXIT_SOME_FAILED,
     EXIT_USAGE,
-    parse_args,
 )
+from bidsharmony.cli.parser import parse_args
 from bidsharmony.cli.places import places_written
 from bidsharmony.cli.plugin import unshared_folders, why_no_cluster
 from bidsharmony.cli.progress import watching

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from bidsharmony.cli.listing import complain_of_machine
-from bidsharmony.cli.parser import EXIT_DONE, OneLineParser
+from bidsharmony.cli.options import EXIT_DONE, OneLineParser
 from bidsharmony.cli.values import positive_int
 
 T2W = re.compile(r'(^|_)T2w\.nii(\.gz)?$')

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from bidsharmony.cli.listing import complain_of_machine
-from bidsharmony.cli.parser import EXIT_DONE, OneLineParser
+from bidsharmony.cli.options import EXIT_DONE, OneLineParser
 from bidsharmony.cli.values import positive_int
 from bidsharmony.network.recipe import RECIPES, Recipe
 

@@ -9,7 +9,8 @@ import pytest
 from bidsharmony.cli.config import config_text
 from bidsharmony.cli.docker import translate
 from bidsharmony.cli.logs import write_options
-from bidsharmony.cli.parser import build_parser, parse_args
+from bidsharmony.cli.options import build_parser
+from bidsharmony.cli.parser import parse_args
 from tests.datasets import write_dataset
 
 PLACES = ['raw', 'out', 'participant']

@@ -9,7 +9,7 @@ import pytest
 
 from bidsharmony.cli import docker
 from bidsharmony.cli.docker import IMAGE, engine_command, main, translate
-from bidsharmony.cli.parser import build_parser
+from bidsharmony.cli.options import build_parser
 
 
 @pytest.fixture

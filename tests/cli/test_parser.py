@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bidsharmony import __version__
-from bidsharmony.cli.parser import build_parser, parse_args
+from bidsharmony.cli.options import build_parser
+from bidsharmony.cli.parser import parse_args
 from bidsharmony.settings import Settings
 from tests.datasets import write_dataset
 from tests.tiny_dataset import write_weights
