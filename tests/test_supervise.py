@@ -300,8 +300,12 @@ def test_the_first_failure_may_stop_the_others(drive, stop):
     labels = ('killed', 'sleeps', 'z')
     limit = {'participant_timeout': 0.3}
     out, _ = drive(*labels, stop_on_first_crash=stop, **limit).communicate(timeout=120)
-    found = {run.split('/')[0]: reason for run, _, reason, _ in json.loads(out)['runs']}
+    answer = json.loads(out)
+    found = {run.split('/')[0]: reason for run, _, reason, _ in answer['runs']}
     assert 'probably out of memory' in found['sub-killed']
+    begun, ended = ([name for what, name, *_ in answer['told'] if what == kind]
+                    for kind in ('started', 'ended'))  # fmt: skip
+    assert sorted(begun) == sorted(ended)
     since = 'since sub-killed failed (--stop-on-first-crash). Re-run to go on.'
     if stop:
         assert found['sub-sleeps'] == f'ended, {since}'

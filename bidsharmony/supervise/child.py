@@ -259,6 +259,7 @@ def look_of(job: Job) -> Look:
         job.log_file.with_suffix(''),
         graph=job.settings.write_graph,
         resources=job.settings.resource_monitor,
+        elsewhere=job.settings.use_plugin is not None,
     )
 
 

@@ -35,7 +35,7 @@ COLUMNS = {
 class Look:
     """Write beside a participant's log what was asked for of its graph and its steps.
 
-    Steps on a cluster run elsewhere: of those only the seconds are known.
+    Steps on a cluster run elsewhere: of those only the seconds are known, the wait included.
 
     Parameters
     ----------
@@ -45,11 +45,14 @@ class Look:
         whether the graph is written
     resources : bool
         whether a line is written for each step
+    elsewhere : bool
+        whether steps are jobs of a cluster
     """
 
     start_of_names: Path
     graph: bool = False
     resources: bool = False
+    elsewhere: bool = False
     _cpu: float = field(default=0.0, repr=False)
     _begun: bool = field(default=False, repr=False)
 
@@ -76,8 +79,10 @@ class Look:
         """Write the line of a step."""
         if not self.resources:
             return
-        used = _cpu_seconds() - self._cpu
-        lines = [f'{name}\t{seconds:.2f}\t{used:.2f}\t{_peak_mb():.0f}\n']
+        used, peak = f'{_cpu_seconds() - self._cpu:.2f}', f'{_peak_mb():.0f}'
+        if self.elsewhere:
+            used = peak = 'n/a'
+        lines = [f'{name}\t{seconds:.2f}\t{used}\t{peak}\n']
         if self._begun:
             self._write('_resources.tsv', lines, os.O_APPEND)
             return

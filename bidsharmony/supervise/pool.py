@@ -128,6 +128,8 @@ def run_participants(
                         outcomes += _report(found)
                         if settings.stop_on_first_crash and _failed(found):
                             outcomes += _report(_stop(item.job, running, waiting))
+                            for other in running if watch is not None else ():
+                                watch.ended(other.job.participant)
                             running.clear()
                             waiting.clear()
                             break

@@ -153,6 +153,15 @@ def test_what_is_left_to_look_at_follows_no_link(tmp_path, ending):
     assert place.read_text().startswith(('a graph', 'step\t'))
 
 
+def test_what_a_cluster_took_is_not_made_up(tmp_path):
+    """Its jobs' time and memory are not those of the process that waits for them."""
+    look = Look(tmp_path / 'sub-01', resources=True, elsewhere=True)
+    look.start()
+    look.end('step', 2.0)
+    table = (tmp_path / 'sub-01_resources.tsv').read_text().splitlines()
+    assert table[1].split('\t') == ['step', '2.00', 'n/a', 'n/a']
+
+
 def test_a_table_of_failures_that_is_a_link_is_not_read(tmp_path):
     """Else lines of a file elsewhere would come out on the group page."""
     secret, out = tmp_path / 'secret', tmp_path / 'out'
