@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bidsharmony.network.inference import SHOWS_BRAIN, unit_excess
+from bidsharmony.network.inference import unit_excess
 from bidsharmony.network.model import encode_metadata
 from bidsharmony.network.scan import hold_to_scan, smooth_gain
+from bidsharmony.network.spectrum import even_out
 from bidsharmony.network.weights import Weights
 from bidsharmony.numerics.grids import resample_to_shape
 from bidsharmony.numerics.intensity import robust_scale
 from bidsharmony.numerics.marks import MARKS, measured_marks
+from bidsharmony.numerics.slices import telling
 from bidsharmony.physics.heads import Head, brain_positions, draw_slab
 from bidsharmony.physics.lesions import KINDS, draw_lesion
 from bidsharmony.physics.pairs import (
@@ -133,12 +135,11 @@ def simulate(
             lesion.append(pair.lesion > 0.5)
             dark = [part.weight for part in slab.lesions if part.kind == 'ischaemia']
             ischaemia.append((np.max(dark, axis=0) > 0.5) & solid if dark else solid & False)
-        areas = np.array([mask.sum() for mask in brain[-slices:]])
-        telling = np.flatnonzero(areas >= SHOWS_BRAIN * areas.max())
         masks = np.stack(brain[-slices:])
+        shown = telling(masks)
         # measured as the program does, one scale for all slices of a run
         scales = [_scale(run, masks) for run in pairs]
-        facts.append([_facts(r, telling, scale) for r, scale in zip(pairs, scales, strict=True)])
+        facts.append([_facts(r, shown, scale) for r, scale in zip(pairs, scales, strict=True)])
         runs.append([_interpolated(r, scale) for r, scale in zip(pairs, scales, strict=True)])
         scans.append(
             [
@@ -175,11 +176,11 @@ def _scale(run: list[Pair], masks: np.ndarray) -> float:
     return robust_scale(b0, trace, masks)
 
 
-def _facts(run: list[Pair], telling: np.ndarray, scale: float) -> dict[str, float]:
+def _facts(run: list[Pair], shown: np.ndarray, scale: float) -> dict[str, float]:
     """Return a run's sidecar facts, and the medians of what its telling slices measure."""
     facts = {key: value for key, value in run[0].metadata.items() if key not in MARKS}
     for key in MARKS:
-        found = [run[n].metadata[key] for n in telling if key in run[n].metadata]
+        found = [run[n].metadata[key] for n in shown if key in run[n].metadata]
         if found:
             # noise is told as a logarithm, in units of the scale; a slope has none
             facts[key] = float(np.median(found)) - ('Noise' in key) * float(np.log10(scale))
@@ -223,7 +224,8 @@ def passed(
     out = np.stack([one.images[0].clamp_min(0).numpy() for one in made], axis=1)
     log_gain = np.stack([one.log_gain[0, 0].numpy() for one in made])
     excess = np.float32(unit_excess(weights, out, masks))
-    return out / excess, log_gain - np.log(excess)
+    out, _ = even_out(weights, out / excess, masks, (GRID_SPACING, GRID_SPACING))
+    return out, log_gain - np.log(excess)
 
 
 def held(
@@ -308,12 +310,10 @@ def repeated(weights: Weights, cohort: Cohort) -> np.ndarray:
     out = np.empty((heads, scanners, 2))
     for h in range(heads):
         masks = cohort.brain[h]
-        areas = masks.sum(axis=(1, 2))
-        telling = np.flatnonzero(areas >= SHOWS_BRAIN * areas.max())
         for s in range(scanners):
             once = cohort.images['network'][h, s]
             again = once / np.float32(robust_scale(once[:, 0], once[:, 1], masks))
-            marks = [measured_marks(again[n]) for n in telling]
+            marks = [measured_marks(again[n]) for n in telling(masks)]
             marks = [mark for mark in marks if mark]
             facts = {
                 **CANONICAL_METADATA,

@@ -61,6 +61,12 @@ def build_parser() -> argparse.ArgumentParser:
         default=Recipe.hours,
         help='train for so long instead of by steps',
     )
+    length.add_argument(
+        '--calibrate',
+        action='store_true',
+        help='do not train, but measure again what spectrum the weights of --out leave, and write '
+        'it into them (a minute; done after every training)',
+    )
     parser.add_argument(
         '--start-from', type=Path, help='weights to begin with instead of random ones'
     )
@@ -112,10 +118,15 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stderr)
     import torch
 
+    from bidsharmony.network.calibrate import calibrate
     from bidsharmony.network.training import train
+    from bidsharmony.network.weights import WeightsError
 
     torch.set_num_threads(options.threads)
     try:
+        if options.calibrate:
+            calibrate(options.out, options.anatomy)
+            return EXIT_DONE
         options.out.parent.mkdir(parents=True, exist_ok=True)
         train(
             options.anatomy,
@@ -133,7 +144,8 @@ def main(argv: list[str] | None = None) -> int:
             start_from=options.start_from,
             provenance={'command': said(options)},
         )
-    except FileNotFoundError as error:
+        calibrate(options.out, options.anatomy)
+    except (FileNotFoundError, WeightsError) as error:
         parser.error(str(error))
     except OSError as error:
         return complain_of_machine(error)

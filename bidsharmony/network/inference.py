@@ -14,11 +14,17 @@ from torch.nn import functional
 
 from bidsharmony.network.model import STRIDE, encode_metadata
 from bidsharmony.network.scan import hold_to_scan, smooth_gain
+from bidsharmony.network.spectrum import even_out
 from bidsharmony.network.weights import Weights, load_weights
 from bidsharmony.numerics.grids import inplane_grid, resample_to_shape
 from bidsharmony.numerics.intensity import robust_scale
 from bidsharmony.numerics.marks import measured_marks
-from bidsharmony.numerics.slices import FWHM_PER_SD, through_plane, throughplane_kernel
+from bidsharmony.numerics.slices import (
+    FWHM_PER_SD,
+    telling,
+    through_plane,
+    throughplane_kernel,
+)
 
 #: What the canonical images are, in sidecar keys (s, T, s/mm2).
 CANONICAL = {
@@ -28,8 +34,8 @@ CANONICAL = {
     'BValue': 1000.0,
 }
 TOUCHING = 1.05  # slices are at most this many times as thick as they are far apart
-SHOWS_BRAIN = 0.25  # of the largest slice's brain: slices that noise and sharpness are read from
 _SLICES_AT_ONCE = 4
+AXIAL = 2  # the axis of RAS along which slices lie whose spectrum is known
 _RAS = np.array([[0, 1], [1, 1], [2, 1]])  # nibabel's orientation of a RAS array
 # rows and columns of a slice as the simulator lays them out (physics.heads), by slice axis
 _ROWS_COLUMNS = {0: (1, 2), 1: (2, 0), 2: (1, 0)}
@@ -62,6 +68,9 @@ class Canonical:
     resolution_mm : three of float or None
         What the scan resolves along its axes, as measured against the canonical b=0, and at least
         the acquired pixel; its slice thickness along the slice axis. None where noise hides it.
+    sharpened : tuple of two pairs of float, or None
+        The least and the most that the spectrum of b=0 and of trace was multiplied by
+        (`network.spectrum.even_out`); None where it was left as it is.
     marks : dict
         What was measured on the images, and told to the network.
     weights_sha256 : str
@@ -78,6 +87,7 @@ class Canonical:
     acquired_mm: float
     thickness_mm: float
     resolution_mm: tuple[float | None, float | None, float | None]
+    sharpened: tuple[tuple[float, float], ...] | None
     marks: dict[str, float]
     weights_sha256: str
 
@@ -178,10 +188,21 @@ def harmonize_summary(
         None if mask is None else apply_orientation(mask, to_ras).transpose(layout),
     )
     out, log_gain, error = _run(network, fine, ras_axis, {**metadata, **marks}, threads, device)
+    pixels = np.linalg.norm(grid_affine[:3, :3], axis=0)
+    sharpened = None
     if inside is not None:
-        excess = unit_excess(network, out, resample_to_shape(inside, shape) > 0.5)
+        fine_mask = resample_to_shape(inside, shape) > 0.5
+        excess = unit_excess(network, out, fine_mask)
         out, error = out / np.float32(excess), error / np.float32(excess)
         log_gain = log_gain - np.float32(np.log(excess))
+        if ras_axis == AXIAL:
+            slices, sharpened = even_out(
+                network,
+                out.transpose(0, *(a + 1 for a in layout)),
+                fine_mask.transpose(layout),
+                pixels[list(layout[1:])],
+            )
+            out = slices.transpose(0, *(a + 1 for a in np.argsort(layout)))
     smoothed = smooth_gain(log_gain, ras_axis, network)
     resolution: list[float | None] = [None] * 3
     blend = np.zeros(shape, np.float32)
@@ -200,7 +221,6 @@ def harmonize_summary(
         )
         out, error = held, np.maximum(error, np.abs(held - out).mean(axis=0))
     resolution[ras_axis] = acquired
-    pixels = np.linalg.norm(grid_affine[:3, :3], axis=0)
     # errors of neighbours partly cancel: their mean is an upper bound
     *out, error = (_blur(i, ras_axis, pixels, network, fwhm_mm) for i in (*out, error))
     gain = np.exp(resample_to_shape(smoothed, images[0].shape)) / scale
@@ -220,6 +240,7 @@ def harmonize_summary(
         acquired_mm=acquired,
         thickness_mm=max(acquired, profile),
         resolution_mm=tuple(resolution[int(ax)] for ax in to_ras[:, 0]),
+        sharpened=sharpened,
         marks=marks,
         weights_sha256=network.sha256,
     )
@@ -290,8 +311,7 @@ def _marks(slices: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
     mask : (S, ., .) bool or None
     """
     if mask is not None:
-        area = np.count_nonzero(mask, axis=(1, 2))
-        slices = slices[area >= max(SHOWS_BRAIN * area.max(), 1)]
+        slices = slices[telling(mask)]
     found = [marks for marks in map(measured_marks, slices) if marks]
     return {key: float(np.median([m[key] for m in found])) for key in (found[0] if found else ())}
 

@@ -206,6 +206,11 @@ def evaluate(
     return results, outputs
 
 
+def drawn_scanners(count: int, *seed: int) -> list[Protocol]:
+    """Draw scanners from the ranges of training."""
+    return [draw_protocol(np.random.default_rng([*seed, k])) for k in range(count)]
+
+
 def travelling_pairs(
     heads: list[Head], protocols: list[Protocol], per_head: int, seed: int
 ) -> list[list[Pair]]:
@@ -297,10 +302,7 @@ def train(
     """
     torch.manual_seed(recipe.seed)
     heads = training_heads(anatomy, recipe.name)
-    scanners = [
-        draw_protocol(np.random.default_rng([recipe.seed, 2, k]))
-        for k in range(VALIDATION_SCANNERS)
-    ]
+    scanners = drawn_scanners(VALIDATION_SCANNERS, recipe.seed, 2)
     validation = travelling_pairs(
         load_individuals(anatomy, VALIDATION), scanners, recipe.validation_slices, recipe.seed + 1
     )

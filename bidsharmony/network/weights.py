@@ -9,17 +9,20 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from bidsharmony.network.model import CONDITIONS, Harmonizer
+from bidsharmony.numerics.equalise import CELLS
 
 MAX_BYTES = 4 * 2**20  # the file is read by everyone who runs the program: it stays small
 MAX_WIDTH = 512  # features; a network of this width does not fit into MAX_BYTES
 UNUSABLE = (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError)
 FINEST_MM, COARSEST_MM = 0.1, 20.0  # of grid and resolution: a finer grid would fill the memory
+LARGEST_LOG = 40.0  # of a spectrum
 SHIPPED = 'harmonizer.safetensors'
 
 
@@ -65,6 +68,15 @@ class Weights:
         said = self.recipe.get('tissue_mean')
         return None if said is None else float(said)
 
+    @property
+    def spectrum(self) -> np.ndarray | None:
+        """Spectrum of b=0 and trace that the network leaves behind, over scanners, (2, K, K).
+
+        As `numerics.equalise.cell_spectrum` gives it; None if it was not measured.
+        """
+        said = self.recipe.get('left_spectrum')
+        return None if said is None else np.array(said, np.float64)
+
 
 def shipped_weights() -> Path:
     """Return the weights that come with the package."""
@@ -89,7 +101,7 @@ def save_weights(model: Harmonizer, path: Path, recipe: dict) -> None:
     """
     recipe = {**recipe, 'conditions': [list(row) for row in CONDITIONS]}
     state = {name: tensor.contiguous().half() for name, tensor in model.state_dict().items()}
-    save_file(state, path, metadata={'recipe': json.dumps(recipe, sort_keys=True)})
+    _write(path, state, recipe)
 
 
 def load_weights(path: Path | None = None, *, widen: bool = False) -> Weights:
@@ -144,12 +156,44 @@ def load_weights(path: Path | None = None, *, widen: bool = False) -> Weights:
             raise WeightsError(
                 f'{path}: no resolution or grid in its header. Use a file of this program.'
             )
+        if not _is_spectrum(weights.spectrum):
+            raise WeightsError(
+                f'{path}: the spectrum in its header is none. Use a file of this program.'
+            )
     except WeightsError:
         raise
     except UNUSABLE as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(f'{path}: not usable weights ({reason}). Copy it again.') from None
     return weights
+
+
+def set_spectrum(path: Path, spectrum: np.ndarray) -> None:
+    """Write into a weights file what spectrum its network leaves; the weights stay as they are.
+
+    Parameters
+    ----------
+    path : Path
+    spectrum : (2, K, K) float
+        See `Weights.spectrum`; kept to three decimals.
+    """
+    with safe_open(path, framework='pt') as file:
+        recipe = json.loads(file.metadata()['recipe'])
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    recipe['left_spectrum'] = np.round(spectrum, 3).tolist()
+    _write(path, state, recipe)
+
+
+def _write(path: Path, state: dict[str, Tensor], recipe: dict) -> None:
+    """Write tensors and recipe, readable for those that the umask lets read."""
+    path.write_bytes(save(state, metadata={'recipe': json.dumps(recipe, sort_keys=True)}))
+
+
+def _is_spectrum(said: np.ndarray | None) -> bool:
+    """Tell whether a spectrum can be used, or is left out."""
+    return said is None or (
+        said.shape == (2, CELLS, CELLS) and bool((np.abs(said) < LARGEST_LOG).all())
+    )
 
 
 def _numbers(tensor: Tensor, name: str) -> Tensor:

@@ -1,4 +1,5 @@
-"""Profiles of slices, and how averaging brings them to one that every scanner can reach."""
+"""Profiles of slices, how averaging brings them to one that every scanner can reach, and which
+slices show enough of a brain to be measured."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from scipy import ndimage, special
 from scipy.optimize import nnls
 
 FWHM_PER_SD = 2 * np.sqrt(2 * np.log(2))
+SHOWS_BRAIN = 0.25  # of the largest slice's brain: slices that a scan's marks are read from
 _EDGE_PLACES = 4000
 _NO_WEIGHT = 1e-3  # what a neighbour adds less of is not worth a slice of reach
 
@@ -129,3 +131,26 @@ def through_plane(volume: np.ndarray, axis: int, kernel: np.ndarray) -> np.ndarr
     if len(kernel) == 1:
         return data
     return ndimage.correlate1d(data, kernel, axis=axis, mode='nearest')
+
+
+def telling(masks: np.ndarray) -> np.ndarray:
+    """Find the slices that show enough of the brain for a scan to be read from them.
+
+    Parameters
+    ----------
+    masks : (S, H, W) bool
+
+    Returns
+    -------
+    (n,) int
+        Their indices, in order; none where no slice shows any brain.
+
+    Examples
+    --------
+    >>> masks = np.zeros((3, 4, 4), bool)
+    >>> masks[1], masks[2, 0, :3] = True, True
+    >>> telling(masks)
+    array([1])
+    """
+    areas = np.count_nonzero(masks, axis=(1, 2))
+    return np.flatnonzero(areas >= max(SHOWS_BRAIN * areas.max(initial=0), 1))

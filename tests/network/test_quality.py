@@ -44,6 +44,7 @@ WEIGHTS = SimpleNamespace(
     spacing_mm=1.0,
     thickness_mm=4.0,
     tissue_mean=None,
+    spectrum=None,
     sha256='0' * 64,
 )
 
