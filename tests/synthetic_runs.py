@@ -192,6 +192,7 @@ def qc(
                 'MeasuredSlopeTrace': -2.7,
             },
             'resolution_mm': [2.4, 2.3, 2.2],
+            'spectrum_factor': {'b0': [0.95, 1.2], 'trace': [0.98, 1.1]},
             'strength': 1.0,
         },
         'gain': {'median': 1.08, 'p05': 0.91, 'p95': 1.34},

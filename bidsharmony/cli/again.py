@@ -87,6 +87,8 @@ def planned(settings: Settings, runs: Iterable[DwiRun]) -> list[dict[str, Any]]:
         'network': {
             'canonical_fwhm_mm': settings.canonical_resolution or weights.fwhm_mm,
             'canonical_profile_mm': weights.thickness_mm,
+            # told for axial slices only, which the text says
+            'spectrum_factor': {} if weights.spectrum is not None else None,
             'strength': settings.strength,
             'weights_sha256': weights.sha256,
         },

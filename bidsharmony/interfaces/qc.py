@@ -38,6 +38,7 @@ NETWORK_FACTS = (
     'thickness_mm',
     'measured',
     'resolution_mm',
+    'spectrum_factor',
     'strength',
 )
 

@@ -68,7 +68,7 @@ class Canonical:
     resolution_mm : three of float or None
         What the scan resolves along its axes, as measured against the canonical b=0, and at least
         the acquired pixel; its slice thickness along the slice axis. None where noise hides it.
-    sharpened : tuple of two pairs of float, or None
+    spectrum_factor : tuple of two pairs of float, or None
         The least and the most that the spectrum of b=0 and of trace was multiplied by
         (`network.spectrum.even_out`); None where it was left as it is.
     marks : dict
@@ -87,7 +87,7 @@ class Canonical:
     acquired_mm: float
     thickness_mm: float
     resolution_mm: tuple[float | None, float | None, float | None]
-    sharpened: tuple[tuple[float, float], ...] | None
+    spectrum_factor: tuple[tuple[float, float], ...] | None
     marks: dict[str, float]
     weights_sha256: str
 
@@ -189,14 +189,14 @@ def harmonize_summary(
     )
     out, log_gain, error = _run(network, fine, ras_axis, {**metadata, **marks}, threads, device)
     pixels = np.linalg.norm(grid_affine[:3, :3], axis=0)
-    sharpened = None
+    factors = None
     if inside is not None:
         fine_mask = resample_to_shape(inside, shape) > 0.5
         excess = unit_excess(network, out, fine_mask)
         out, error = out / np.float32(excess), error / np.float32(excess)
         log_gain = log_gain - np.float32(np.log(excess))
         if ras_axis == AXIAL:
-            slices, sharpened = even_out(
+            slices, factors = even_out(
                 network,
                 out.transpose(0, *(a + 1 for a in layout)),
                 fine_mask.transpose(layout),
@@ -240,7 +240,7 @@ def harmonize_summary(
         acquired_mm=acquired,
         thickness_mm=max(acquired, profile),
         resolution_mm=tuple(resolution[int(ax)] for ax in to_ras[:, 0]),
-        sharpened=sharpened,
+        spectrum_factor=factors,
         marks=marks,
         weights_sha256=network.sha256,
     )

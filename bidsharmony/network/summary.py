@@ -31,7 +31,8 @@ class CanonicalRun:
         The brain on the canonical grid.
     facts : dict
         ``robust_scale``, ``canonical_fwhm_mm``, ``canonical_profile_mm``, ``thickness_mm``,
-        ``measured``, ``resolution_mm``, ``strength``, ``weights_sha256`` and ``forward``.
+        ``measured``, ``resolution_mm``, ``spectrum_factor``, ``strength``, ``weights_sha256`` and
+        ``forward``.
     """
 
     images: Canonical
@@ -111,6 +112,11 @@ def harmonize_run(
         },
         'measured': dict(result.marks),
         'resolution_mm': [None if w is None else float(w) for w in result.resolution_mm],
+        'spectrum_factor': result.spectrum_factor
+        and {
+            name: list(pair)
+            for name, pair in zip(('b0', 'trace'), result.spectrum_factor, strict=True)
+        },
         'strength': float(strength),
         'weights_sha256': str(result.weights_sha256),
         'forward': {

@@ -185,8 +185,10 @@ def set_spectrum(path: Path, spectrum: np.ndarray) -> None:
 
 
 def _write(path: Path, state: dict[str, Tensor], recipe: dict) -> None:
-    """Write tensors and recipe, readable for those that the umask lets read."""
-    path.write_bytes(save(state, metadata={'recipe': json.dumps(recipe, sort_keys=True)}))
+    """Write tensors and recipe, whole or not at all, readable for those that the umask allows."""
+    part = path.with_name(f'{path.name}.part')
+    part.write_bytes(save(state, metadata={'recipe': json.dumps(recipe, sort_keys=True)}))
+    part.replace(path)
 
 
 def _is_spectrum(said: np.ndarray | None) -> bool:

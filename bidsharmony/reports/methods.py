@@ -103,6 +103,7 @@ def stated(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         'spaces': ' and '.join(sorted(spaces)),
         'fwhm': _common(networks, 'canonical_fwhm_mm', 'mm'),
         'profile': _common(networks, 'canonical_profile_mm', 'mm'),
+        'evened': any(network.get('spectrum_factor') is not None for network in networks),
         'strength': '' if (way := _common(networks, 'strength')) == '1' else way,
         # a hash and nothing else: the text is not escaped again
         'weights': ', '.join(sorted({sha[:12] for sha in found if _HASH.fullmatch(sha)})),

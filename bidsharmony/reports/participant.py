@@ -244,6 +244,7 @@ def measures(document: Mapping[str, Any]) -> list[list[tuple[str, str]]]:
             ('canonical slice thickness', f'{" → ".join(thickness)} mm'),
             ('brain where the scan overrules the network',
              _percent(part(document, 'forward').get('blended_fraction'))),
+            ('spectrum evened out by', factor_text(network.get('spectrum_factor'))),
             ('the scan resolves, by axis',
              ' \u00d7 '.join(number(w) for w in network.get('resolution_mm') or ()) + ' mm'),
         ],
@@ -265,6 +266,25 @@ def shared_text(shared: Mapping[str, Any]) -> str:
         name if name in whole else f'{name} (level only)' for name in shared.get('with') or ()
     ]
     return ', '.join(found) or 'no other run'
+
+
+def factor_text(factors: Mapping[str, Any] | None) -> str:
+    """Say by what the spectra of the canonical images were multiplied.
+
+    Examples
+    --------
+    >>> factor_text({'b0': [0.912, 1.2], 'trace': [1.0, 1.35]})
+    '0.912 to 1.2 (b = 0), 1 to 1.35 (trace)'
+    >>> factor_text(None)
+    'not evened out'
+    """
+    if not factors:
+        return 'not evened out'
+    ranges = (
+        f'{" to ".join(number(factor) for factor in factors.get(key) or ())} ({name})'
+        for key, name in (('b0', 'b = 0'), ('trace', 'trace'))
+    )
+    return ', '.join(ranges)
 
 
 def _percent(share: Any) -> str:
