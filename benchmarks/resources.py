@@ -51,12 +51,18 @@ HEADER = [
 ]
 
 
-def write_series(root: Path, shape: tuple[int, int, int], volumes: int) -> Path:
-    """Draw an ellipsoid with a core in noise, at b=0 and in many directions; int16, gzipped."""
+def write_series(
+    root: Path, shape: tuple[int, int, int], volumes: int, subject: str = '01'
+) -> Path:
+    """Draw an ellipsoid with a core in a coil's shading and noise, at b=0 and in many directions.
+
+    Integers of 16 bits, gzipped. Without shading N4 would look for it in vain, and twice.
+    """
     rng = np.random.default_rng(0)
     axes = [np.linspace(-1, 1, size, dtype=np.float32) for size in shape]
     radius = np.sqrt(sum((axis / 0.8) ** 2 for axis in np.meshgrid(*axes, indexing='ij')))
-    brain = 500 * (radius < 1) + 300 * (radius < 0.4)
+    shading = np.exp(0.3 * axes[0][:, None, None] + 0.2 * axes[1][:, None] ** 2)
+    brain = shading * (500 * (radius < 1) + 300 * (radius < 0.4))
     adc = np.where(radius < 0.4, 1.6e-3, 0.8e-3)
     directions = rng.normal(size=(volumes - 1, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -68,12 +74,12 @@ def write_series(root: Path, shape: tuple[int, int, int], volumes: int) -> Path:
     zooms = np.array(FOV) / shape
     affine = np.diag([-zooms[0], zooms[1], zooms[2], 1.0])
     affine[:3, 3] = -affine.diagonal()[:3] * (np.array(shape) - 1) / 2
-    folder = root / 'sub-01' / 'dwi'
+    folder = root / f'sub-{subject}' / 'dwi'
     folder.mkdir(parents=True)
     (root / 'dataset_description.json').write_text('{"Name": "sizes", "BIDSVersion": "1.10.0"}')
     image = nb.Nifti1Image(series, affine)
     image.header.set_xyzt_units('mm', 'sec')
-    path = folder / 'sub-01_dwi.nii.gz'
+    path = folder / f'sub-{subject}_dwi.nii.gz'
     nb.save(image, path)
     start = str(path).removesuffix('.nii.gz')
     Path(f'{start}.json').write_text(json.dumps(SIDECAR))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
+import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import nibabel as nb
 import numpy as np
+from isal import igzip
 
 GZIP_LEVEL = 1
-"""Noise hardly compresses: level 9 takes ten times as long for 2 % of the size."""
+"""Of ISA-L, which has 0 to 3: a quarter of the time of zlib's level 1, for the same size. Noise
+hardly compresses; zlib's level 9 takes forty times as long for a few percent."""
 
 _GEOMETRY = (
     'dim_info',
@@ -59,11 +61,16 @@ def iterate_volumes(path: str | Path, ixs: Iterable[int] | None = None) -> Itera
     volume : (I, J, K) float64
         in the scanner's units, header scaling applied
     """
-    # Kept open, a gzip file is only ever read forwards; reopened, every volume starts at byte 0.
-    image = nb.load(path, keep_file_open=True)
-    n_volumes = 1 if image.ndim == 3 else image.shape[3]
-    for ix in range(n_volumes) if ixs is None else ixs:
-        yield np.asarray(image.dataobj[..., ix] if image.ndim > 3 else image.dataobj, np.float64)
+    image = nb.load(path)
+    with contextlib.ExitStack() as stack:
+        if str(path).endswith('.gz'):
+            # kept open, a gzip file is only ever read forwards; and ISA-L inflates it faster
+            stream = stack.enter_context(igzip.open(path))
+            image = type(image).from_file_map(image.make_file_map({'image': stream}))
+        n_volumes = 1 if image.ndim == 3 else image.shape[3]
+        for ix in range(n_volumes) if ixs is None else ixs:
+            volume = image.dataobj[..., ix] if image.ndim > 3 else image.dataobj
+            yield np.asarray(volume, np.float64)
 
 
 def load_finite(path: str | Path, ixs: Iterable[int]) -> np.ndarray:
@@ -169,7 +176,7 @@ def write_volumes(path: str | Path, header: nb.Nifti1Header, volumes: Iterable[n
     written = 0
     with (
         Path(path).open('wb') as raw,
-        gzip.GzipFile('', 'wb', GZIP_LEVEL, raw, mtime=0) as file,
+        igzip.IGzipFile('', 'wb', GZIP_LEVEL, raw, mtime=0) as file,
     ):
         header.write_to(file)
         file.write(bytes(header.single_vox_offset - file.tell()))
