@@ -56,6 +56,18 @@ def help_rows(given: argparse.Namespace) -> list[Row]:
     ]
 
 
+def gzip_rows(given: argparse.Namespace) -> list[Row]:
+    """Set the library that series are written by beside zlib."""
+    from speed_runs import gzipping
+
+    found = gzipping()
+    return [
+        Row('ISA-L over zlib level 1, writing', found['deflate'], 'times', '', True),
+        Row('ISA-L over zlib, reading', found['inflate'], 'times', '', True),
+        Row('size of its files', found['size'], 'times', '', True),
+    ]
+
+
 def clinical_rows(given: argparse.Namespace) -> list[Row]:
     """Time a run of b=0 and three directions."""
     from speed_runs import CLINICAL, parts, timed
@@ -161,6 +173,7 @@ def dataset_rows(given: argparse.Namespace) -> list[Row]:
 
 ROWS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     'help': help_rows,
+    'gzip': gzip_rows,
     'clinical': clinical_rows,
     'research': research_rows,
     'network': network_rows,

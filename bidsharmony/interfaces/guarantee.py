@@ -143,12 +143,13 @@ def measure_ratios(
     """
     from bidsharmony.numerics.gain import ratio_change
 
-    b0_before, b0_after = (
-        sum(iterate_volumes(path, b0_ixs)) / len(b0_ixs) for path in (before, after)
-    )
+    b0_before = 0.0
     for volume in iterate_volumes(before, b0_ixs):
+        b0_before = b0_before + volume
         # where b=0 signals of both signs cancel, their mean is rounding and no S_0
         mask = mask & (volume > 0)
+    b0_before = b0_before / len(b0_ixs)
+    b0_after = sum(iterate_volumes(after, b0_ixs)) / len(b0_ixs)
     largest, n_voxels = 0.0, 0
     pairs = zip(iterate_volumes(before), iterate_volumes(after), strict=True)
     for ix, volumes in enumerate(pairs):

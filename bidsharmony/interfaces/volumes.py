@@ -11,8 +11,8 @@ import numpy as np
 from isal import igzip
 
 GZIP_LEVEL = 1
-"""Of ISA-L, which has 0 to 3: a quarter of the time of zlib's level 1, for the same size. Noise
-hardly compresses; zlib's level 9 takes forty times as long for a few percent."""
+"""Of ISA-L, which has 0 to 3: a quarter of the time of zlib's level 1, for the same size
+(``benchmarks/speed.py --only gzip``)."""
 
 _GEOMETRY = (
     'dim_info',
