@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bidsharmony.interfaces.volumes import iterate_volumes
+from bidsharmony.interfaces.volumes import HELD_MB, iterate_volumes
 
 RATIO_LIMIT = 1e-6
 """Largest relative change of S_b/S_0 that float32 rounding may cause."""
@@ -33,8 +34,8 @@ def measure_series(
     """Measure what became of S_b/S_0, diffusivity, anisotropy, directions and noise.
 
     Diffusivity is that of the volumes that the trace image is made of: all b=0, and the shell
-    nearest b=1000. Each file is read through once, a volume at a time; of the shell, only the
-    voxels of the masks are held.
+    nearest b=1000. Each file is read a volume at a time; of the shell, the voxels of the masks are
+    held, and where these are more than `HELD_MB`, files are read again for those that are left.
 
     Parameters
     ----------
@@ -61,14 +62,18 @@ def measure_series(
     not_finite : int
         Values of ``after`` that are not finite.
     """
-    from bidsharmony.numerics.gain import diffusion_change
+    from bidsharmony.numerics.gain import compare_diffusion, diffusion_of
     from bidsharmony.numerics.gradients import trace_shell
+    from bidsharmony.numerics.tensor import joined
 
     bvals, b0_ixs = np.asarray(bvals, float), list(b0_ixs)
     weighted = bvals.copy()
     weighted[b0_ixs] = 0
     shell = [int(ix) for ix in trace_shell(weighted, b0_threshold=0.0).ixs]
-    old, new = (_Witness(mask, b0_ixs, shell, slice_axis, zero_filling) for mask in masks)
+    columns = len({*b0_ixs, *shell})
+    held = 4 * columns * sum(int(np.count_nonzero(mask)) for mask in masks)
+    parts = max(1, math.ceil(held / (HELD_MB * 2**20)))
+    old, new = (_Witness(mask, b0_ixs, shell, slice_axis, zero_filling, parts) for mask in masks)
     ratios = {'max_ratio_change': None, 'n_voxels': 0, 'limit': RATIO_LIMIT}
     if native:
         ratios |= measure_ratios(before, after, b0_ixs, masks[0], witnesses=(old, new))
@@ -77,13 +82,26 @@ def measure_series(
         for path, witness in ((before, old), (after, new)):
             for ix, volume in enumerate(iterate_volumes(path)):
                 witness.see(ix, volume)
-    change = diffusion_change(
-        old.signal,
-        new.signal,
-        len(b0_ixs),
-        bvals[shell] - bvals[b0_ixs].mean(),
-        np.asarray(bvecs, float)[shell],
-        paired=native,
+    directions = np.asarray(bvecs, float)[shell]
+    tensors = []
+    for part in range(old.parts):
+        if part:
+            for path, witness in ((before, old), (after, new)):
+                witness.turn_to(part)
+                for ix, volume in enumerate(iterate_volumes(path)):
+                    witness.take(ix, volume)
+        tensors.append(
+            diffusion_of(
+                old.signal,
+                new.signal,
+                len(b0_ixs),
+                bvals[shell] - bvals[b0_ixs].mean(),
+                directions,
+                paired=native,
+            )
+        )
+    change = compare_diffusion(
+        *(joined(side) for side in zip(*tensors, strict=True)), directions, paired=native
     )
     noise = {name: [found, (new.noise or {}).get(name)] for name, found in old.noise.items()}
     return {**ratios, 'diffusion': {**asdict(change), 'noise': noise}}, new.not_finite
@@ -99,19 +117,31 @@ class _Witness:
         shell: Sequence[int],
         slice_axis: int,
         zero_filling: int,
+        parts: int = 1,
     ) -> None:
         self.mask, self.slice_axis, self.zero_filling = mask, slice_axis, zero_filling
+        self.parts, self.voxels = parts, np.flatnonzero(mask)
         self.columns = {ix: number for number, ix in enumerate([*b0_ixs, *shell])}
         self.shown = {min(b0_ixs): 'b0', shell[len(shell) // 2]: 'weighted'}
-        self.signal = np.empty((int(np.count_nonzero(mask)), len(self.columns)), np.float32)
+        self.turn_to(0)
         self.noise: dict[str, float | None] | None = dict.fromkeys(self.shown.values())
         self.not_finite = 0
+
+    def turn_to(self, part: int) -> None:
+        """Make room for the signals of one part of the mask's voxels."""
+        first, last = (len(self.voxels) * n // self.parts for n in (part, part + 1))
+        self.wanted = self.voxels[first:last]
+        self.signal = np.empty((len(self.wanted), len(self.columns)), np.float32)
+
+    def take(self, ix: int, volume: np.ndarray) -> None:
+        """Keep the signals of one volume, if it is of the shell or b=0."""
+        if ix in self.columns:
+            self.signal[:, self.columns[ix]] = volume.reshape(-1)[self.wanted]
 
     def see(self, ix: int, volume: np.ndarray) -> None:
         """Take what is wanted of one volume."""
         self.not_finite += int(volume.size - np.count_nonzero(np.isfinite(volume)))
-        if ix in self.columns:
-            self.signal[:, self.columns[ix]] = volume[self.mask]
+        self.take(ix, volume)
         if self.noise is not None and ix in self.shown:
             found = _relative_noise(volume, self.mask, self.slice_axis, self.zero_filling)
             self.noise[self.shown[ix]] = found

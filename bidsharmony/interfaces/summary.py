@@ -25,6 +25,7 @@ from bidsharmony.interfaces.volumes import (
     load_mask,
     load_volume,
     save_volume,
+    slabs,
     write_volumes,
 )
 from bidsharmony.numerics.gradients import B_CANONICAL
@@ -164,7 +165,7 @@ class TraceWeighted(SimpleInterface):
     output_spec = _TraceWeightedOutput
 
     def _run_interface(self, runtime):
-        from bidsharmony.numerics.diffusion import trace_weighted
+        from bidsharmony.numerics.diffusion import MASK_GROWS, trace_weighted
         from bidsharmony.numerics.gradients import trace_shell
 
         bvals, bvecs = read_gradients(self.inputs.bval_file, self.inputs.bvec_file)
@@ -172,18 +173,23 @@ class TraceWeighted(SimpleInterface):
         shell = trace_shell(bvals, b0_threshold=self.inputs.b0_threshold)
         # Only the volumes that matter are held: other shells never enter memory.
         ixs = np.array(sorted({*b0_ixs, *(int(ix) for ix in shell.ixs)}))
-        result = trace_weighted(
-            load_finite(self.inputs.dwi_file, ixs),
-            bvals[ixs],
-            bvecs[ixs],
-            b0_ixs=np.flatnonzero(np.isin(ixs, b0_ixs)),
-            mask=load_mask(self.inputs.mask_file),
-            b_target=B_CANONICAL,
-        )
+        mask = load_mask(self.inputs.mask_file)
+        parts = []
+        for read, kept in slabs(mask.shape, len(ixs), MASK_GROWS):
+            result = trace_weighted(
+                load_finite(self.inputs.dwi_file, ixs, slices=read),
+                bvals[ixs],
+                bvecs[ixs],
+                b0_ixs=np.flatnonzero(np.isin(ixs, b0_ixs)),
+                mask=mask[..., read],
+                b_target=B_CANONICAL,
+            )
+            parts.append((result.trace[..., kept], result.adc[..., kept]))
+        trace, adc = (np.concatenate(slab, axis=2) for slab in zip(*parts, strict=True))
         image = nb.load(self.inputs.mask_file)
         header = geometry_header(image.header, image.shape)
         folder = Path(runtime.cwd)
-        self._results['trace_file'] = save_volume(folder / 'trace.nii.gz', result.trace, header)
-        self._results['adc_file'] = save_volume(folder / 'adc.nii.gz', result.adc, header)
+        self._results['trace_file'] = save_volume(folder / 'trace.nii.gz', trace, header)
+        self._results['adc_file'] = save_volume(folder / 'adc.nii.gz', adc, header)
         self._results['facts'] = result.facts
         return runtime

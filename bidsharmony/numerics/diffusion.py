@@ -17,6 +17,9 @@ from bidsharmony.numerics.tensor import VOXELS_AT_ONCE, fit_tensors
 ADC_LIMIT = 5e-3
 """Faster than free water at 37 degrees Celsius (3e-3), as flow and noise can make it (mm2/s)."""
 
+MASK_GROWS = 2
+"""Voxels beyond the mask whose trace image comes from a tensor, too."""
+
 B_NEAR_CANONICAL = (800.0, 1200.0)
 """Within these, going to b=1000 is no extrapolation (s/mm2)."""
 
@@ -258,7 +261,7 @@ def trace_weighted(
     directions, found = unit_directions(np.asarray(bvecs, np.float64)), np.array(shell.ixs)
     s0 = np.maximum(mean_b0(series, b0_ixs), 0).astype(np.float64)
     adc = _geometric_adc(series, s0, found, bvals - b_zero)
-    near = ndimage.binary_dilation(np.asarray(mask, bool), iterations=2) & (s0 > 0)
+    near = ndimage.binary_dilation(np.asarray(mask, bool), iterations=MASK_GROWS) & (s0 > 0)
     fitted = determines_tensor(directions[found])
     if fitted and near.any():
         adc[near] = _tensor_md(series, near, s0[near], found, bvals - b_zero, directions)

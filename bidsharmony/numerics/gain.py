@@ -13,7 +13,7 @@ from bidsharmony.numerics.diffusion import (
     floored,
     unit_directions,
 )
-from bidsharmony.numerics.tensor import VOXELS_AT_ONCE, Tensors, fit_tensors, v1_angles
+from bidsharmony.numerics.tensor import VOXELS_AT_ONCE, Tensors, fit_tensors, joined, v1_angles
 
 SMALLEST_EXACT = float(np.finfo(np.float32).tiny) / 1e-7
 """Signals that the gain would bring under this have no seven digits in a float32, and are not
@@ -108,18 +108,63 @@ def diffusion_change(
     >>> found.method, found.md_change < 1e-12, found.v1_degrees < 1e-6
     ('tensor', True, True)
     """
+    found = diffusion_of(before, after, n_b0, bvals, bvecs, paired=paired)
+    return compare_diffusion(*found, np.asarray(bvecs), paired=paired)
+
+
+def diffusion_of(
+    before: np.ndarray,
+    after: np.ndarray,
+    n_b0: int,
+    bvals: np.ndarray,
+    bvecs: np.ndarray,
+    *,
+    paired: bool = True,
+) -> tuple[Tensors, Tensors]:
+    """Fit the same model to voxels before and after; those without a sound signal are left out.
+
+    Parameters
+    ----------
+    before, after, n_b0, bvals, bvecs, paired
+        As for `diffusion_change`; parts of a mask can be given one after the other.
+
+    Returns
+    -------
+    two Tensors
+    """
     directions = unit_directions(np.asarray(bvecs, np.float64))
     tensor = determines_tensor(directions)
     groups = [np.asarray(signal) for signal in (before, after)]
     sound = [np.isfinite(g).all(axis=1) & (_s0(g, n_b0)[:, 0] > 0) for g in groups]
     if paired:
         sound = [sound[0] & sound[1]] * 2
-    if not all(s.any() for s in sound):
-        raise ValueError('no voxel of the mask has a positive b=0 signal')
     old, new = (
         _diffusion_of(group, some, n_b0, np.asarray(bvals, float), directions, tensor)
         for group, some in zip(groups, sound, strict=True)
     )
+    return old, new
+
+
+def compare_diffusion(
+    old: Tensors, new: Tensors, bvecs: np.ndarray, *, paired: bool = True
+) -> DiffusionChange:
+    """Compare what was fitted before and after.
+
+    Parameters
+    ----------
+    old, new : Tensors
+        From `diffusion_of`, of a whole mask.
+    bvecs, paired
+        As for `diffusion_change`.
+
+    Raises
+    ------
+    ValueError
+        If there is no voxel.
+    """
+    tensor = determines_tensor(unit_directions(np.asarray(bvecs, np.float64)))
+    if not len(old.md) or not len(new.md):
+        raise ValueError('no voxel of the mask has a positive b=0 signal')
     md_change = fa_change = degrees = None
     if paired:
         lowest = 1e-3 * ADC_LIMIT  # a relative change of nothing says nothing
@@ -129,7 +174,7 @@ def diffusion_change(
             degrees = float(v1_angles(old, new).max(initial=0.0))
     return DiffusionChange(
         method='tensor' if tensor else 'geometric',
-        n_voxels=int(np.count_nonzero(sound[0])),
+        n_voxels=len(old.md),
         md=(float(np.median(old.md)), float(np.median(new.md))),
         md_change=md_change,
         fa=(float(np.median(old.fa)), float(np.median(new.fa))) if tensor else None,
@@ -166,7 +211,7 @@ def _diffusion_of(
         else:
             md = np.mean(-np.log(ratio) / bvals, axis=1)
             parts.append(Tensors(md, np.zeros(len(md)), np.zeros((len(md), 3))))
-    return Tensors(*(np.concatenate([getattr(p, n) for p in parts]) for n in ('md', 'fa', 'v1')))
+    return joined(parts)
 
 
 def series_factor(gain: np.ndarray, bias: np.ndarray, strength: float = 1.0) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +78,23 @@ def fit_tensors(
         fit = model.fit(np.concatenate([np.ones((len(some), 1)), some], axis=1))
         md[part], fa[part], v1[part] = fit.md, fit.fa, fit.evecs[..., 0]
     return Tensors(md, np.nan_to_num(fa), v1)
+
+
+def joined(parts: Sequence[Tensors]) -> Tensors:
+    """Put the tensors of parts of a mask together, in order.
+
+    Examples
+    --------
+    >>> joined([]).md.shape, joined([]).v1.shape
+    ((0,), (0, 3))
+    """
+    none = Tensors(np.empty(0), np.empty(0), np.empty((0, 3)))
+    return Tensors(
+        *(
+            np.concatenate([getattr(p, name) for p in (none, *parts)])
+            for name in ('md', 'fa', 'v1')
+        )
+    )
 
 
 def v1_angles(before: Tensors, after: Tensors) -> np.ndarray:

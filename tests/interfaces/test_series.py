@@ -4,7 +4,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from bidsharmony.interfaces import series
+from bidsharmony.interfaces import guarantee, series, volumes
 from bidsharmony.interfaces.guarantee import measure_ratios
 from bidsharmony.interfaces.series import HarmonizeSeries
 from bidsharmony.numerics.resolution import series_operator
@@ -157,3 +157,26 @@ def test_guarantee_sees_one_changed_voxel(tmp_path, rng):
     )
     assert found['max_ratio_change'] == pytest.approx(0.01, rel=1e-6)
     assert found['n_voxels'] == 64
+
+
+def test_what_is_held_at_once_changes_no_figure(files, node, monkeypatch):
+    """Voxels that are taken in many readings are compared as those of one."""
+    inputs, _ = files
+    whole = HarmonizeSeries(**inputs).run(cwd=node).outputs.guarantee
+    reads = []
+
+    def counted(path, *ixs):
+        reads.append(path)
+        return volumes.iterate_volumes(path, *ixs)
+
+    monkeypatch.setattr(guarantee, 'iterate_volumes', counted)
+    monkeypatch.setattr(guarantee, 'HELD_MB', 0.01)
+    parted = HarmonizeSeries(**inputs).run(cwd=node).outputs.guarantee
+    assert len(reads) > 8
+    assert parted['n_voxels'] == whole['n_voxels']
+    for key, figure in whole['diffusion'].items():
+        found = parted['diffusion'][key]
+        if key in ('md', 'md_change', 'fa', 'fa_change', 'v1_degrees') and figure is not None:
+            np.testing.assert_allclose(found, figure, rtol=1e-9, atol=1e-12)
+        else:
+            assert found == figure

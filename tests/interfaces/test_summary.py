@@ -210,6 +210,29 @@ def test_several_shells(tmp_path):
     assert np.abs(adc[:, None] - sorted(expected)).min(axis=1).max() < 1e-7
 
 
+def test_slabs_change_nothing(tmp_path, monkeypatch, rng):
+    """A series that is too large to be held is read slab by slab, and gives the same images."""
+    directions = rng.normal(size=(12, 3))
+    bvals = np.array([0.0, *[1000.0] * 12])
+    bvecs = np.concatenate(
+        [np.zeros((1, 3)), directions / np.linalg.norm(directions, axis=1)[:, None]]
+    )
+    affine = centred(np.eye(4))
+    series, *_ = draw(affine, bvals, bvecs)
+    series = series * rng.uniform(0.9, 1.1, series.shape)
+    run = write(tmp_path, series, affine, bvals, bvecs)
+    images = []
+    for held in (128, 0.05):
+        monkeypatch.setattr('bidsharmony.interfaces.volumes.HELD_MB', held)
+        folder = tmp_path / str(held)
+        folder.mkdir()
+        *_, found = summarise(run, folder)
+        assert found.facts['trace_method'] == 'tensor'
+        images.append([nb.load(file).get_fdata() for file in (found.trace_file, found.adc_file)])
+    for whole, parted in zip(*images, strict=True):
+        np.testing.assert_allclose(parted, whole, rtol=1e-6)
+
+
 @pytest.mark.parametrize('field_strength', [1.5, 7.0])
 def test_fields_beside_3_tesla_are_told(field_strength):
     """The network is told the field as it is."""
