@@ -43,7 +43,7 @@ WEIGHT_DECAY = 1e-2
 CHANNELS = 2 * (1 + 2 * (len(BANDS) - 1))
 """Both images, and their bands along two axes."""
 CYCLE = 8  # epochs
-CYCLES = 4  # at most
+CYCLES = 6  # at most
 MOVED_CYCLES = 2
 """Cycles with windows that move; what is not known after these is learned without."""
 MODEL = 'ResNet-50'
@@ -183,11 +183,11 @@ class _Work:
     recipe: Recipe
 
     def name(self, asked: dict[str, _Pictures]) -> str:
-        """Name what is saved by all that it depends on."""
+        """Name a training by all that it depends on; how long it may last only ends it."""
         import torch
 
         recipe = self.recipe
-        made_by = (VERSION, torch.__version__, self.seed, recipe.epochs, recipe.cycles)
+        made_by = (VERSION, torch.__version__, self.seed, recipe.epochs)
         if recipe.device != 'cpu':
             made_by = (*made_by, recipe.device)
         digest = hashlib.sha256(repr(made_by).encode())
@@ -205,7 +205,7 @@ def _answers(
 ) -> dict[str, np.ndarray]:
     """Train one probe and ask it about both sides, unless that is on disk already."""
     name = work.name(asked)
-    saved = keep / f'{name}.npz' if keep else None
+    saved = keep / f'{name}-{work.recipe.cycles}.npz' if keep else None
     if saved and saved.is_file():
         with np.load(saved, allow_pickle=False) as archive:
             report('answers found, nothing to train')
