@@ -120,7 +120,7 @@ class _Witness:
         parts: int = 1,
     ) -> None:
         self.mask, self.slice_axis, self.zero_filling = mask, slice_axis, zero_filling
-        self.parts, self.voxels = parts, np.flatnonzero(mask)
+        self.parts, self.voxels = parts, _places(mask)
         self.columns = {ix: number for number, ix in enumerate([*b0_ixs, *shell])}
         self.shown = {min(b0_ixs): 'b0', shell[len(shell) // 2]: 'weighted'}
         self.turn_to(0)
@@ -136,7 +136,7 @@ class _Witness:
     def take(self, ix: int, volume: np.ndarray) -> None:
         """Keep the signals of one volume, if it is of the shell or b=0."""
         if ix in self.columns:
-            self.signal[:, self.columns[ix]] = volume.reshape(-1)[self.wanted]
+            self.signal[:, self.columns[ix]] = volume.reshape(-1, order='F')[self.wanted]
 
     def see(self, ix: int, volume: np.ndarray) -> None:
         """Take what is wanted of one volume."""
@@ -173,25 +173,46 @@ def measure_ratios(
     """
     from bidsharmony.numerics.gain import ratio_change
 
-    b0_before = 0.0
+    total = 0.0
     for volume in iterate_volumes(before, b0_ixs):
-        b0_before = b0_before + volume
+        total = total + volume
         # where b=0 signals of both signs cancel, their mean is rounding and no S_0
         mask = mask & (volume > 0)
-    b0_before = b0_before / len(b0_ixs)
-    b0_after = sum(iterate_volumes(after, b0_ixs)) / len(b0_ixs)
+    voxels = _places(mask)
+
+    def inside(volume: np.ndarray) -> np.ndarray:
+        return volume.reshape(-1, order='F')[voxels]
+
+    b0_before = inside(total / len(b0_ixs))
+    b0_after = inside(sum(iterate_volumes(after, b0_ixs)) / len(b0_ixs))
+    everywhere = np.ones((len(voxels), 1, 1), bool)
     largest, n_voxels = 0.0, 0
-    pairs = zip(iterate_volumes(before), iterate_volumes(after), strict=True)
-    for ix, volumes in enumerate(pairs):
+    passing = zip(iterate_volumes(before), iterate_volumes(after), strict=True)
+    for ix, volumes in enumerate(passing):
         for witness, volume in zip(witnesses, volumes, strict=False):
             witness.see(ix, volume)
         if ix in b0_ixs and len(b0_ixs) == 1:
             continue
-        means = zip((b0_before, b0_after), volumes, strict=True)
-        change = ratio_change(*(np.stack(pair, axis=-1) for pair in means), [0], mask)
+        pairs = zip((b0_before, b0_after), map(inside, volumes), strict=True)
+        change = ratio_change(
+            *(np.stack(pair, axis=-1)[:, None, None] for pair in pairs), [0], everywhere
+        )
         largest = max(largest, change.max_relative)
         n_voxels = max(n_voxels, change.n_voxels)
     return {'max_ratio_change': float(largest), 'n_voxels': int(n_voxels)}
+
+
+def _places(mask: np.ndarray) -> np.ndarray:
+    """Return where a mask's voxels stand in a volume as files have it, first axis fastest.
+
+    Examples
+    --------
+    >>> mask = np.zeros((2, 3, 1), bool)
+    >>> mask[1, 2] = mask[0, 1] = True
+    >>> _places(mask).tolist()
+    [2, 5]
+    """
+    return np.ravel_multi_index(np.nonzero(mask), mask.shape, order='F')
 
 
 def _relative_noise(

@@ -260,9 +260,10 @@ def trace_weighted(
     shell = trace_shell(without_b0, b0_threshold=0.0)
     directions, found = unit_directions(np.asarray(bvecs, np.float64)), np.array(shell.ixs)
     s0 = np.maximum(mean_b0(series, b0_ixs), 0).astype(np.float64)
-    adc = _geometric_adc(series, s0, found, bvals - b_zero)
     near = ndimage.binary_dilation(np.asarray(mask, bool), iterations=MASK_GROWS) & (s0 > 0)
     fitted = determines_tensor(directions[found])
+    inside = (s0 > 0) & ~near if fitted else s0 > 0
+    adc = _geometric_adc(series, s0, found, bvals - b_zero, inside)
     if fitted and near.any():
         adc[near] = _tensor_md(series, near, s0[near], found, bvals - b_zero, directions)
     adc = np.clip(adc, 0, ADC_LIMIT)
@@ -277,11 +278,10 @@ def trace_weighted(
 
 
 def _geometric_adc(
-    series: np.ndarray, s0: np.ndarray, ixs: np.ndarray, bvals: np.ndarray
+    series: np.ndarray, s0: np.ndarray, ixs: np.ndarray, bvals: np.ndarray, inside: np.ndarray
 ) -> np.ndarray:
-    """Average -ln(S_i / S0) / b_i over the volumes, (I, J, K) mm2/s; 0 where S0 is 0."""
+    """Average -ln(S_i / S0) / b_i over the volumes inside, (I, J, K) mm2/s; 0 elsewhere."""
     total = np.zeros(s0.shape)
-    inside = s0 > 0
     for ix in ixs:
         signal = floored(series[..., ix][inside], s0[inside], bvals[ix])
         total[inside] -= np.log(signal / s0[inside]) / bvals[ix]
