@@ -196,6 +196,8 @@ def main() -> int:
 
     torch.set_num_threads(1)
     print(f'load of the machine at the start: {os.getloadavg()[0]:.1f}')
+    from quality import commit
+
     document: dict[str, Any] = {}
     if given.out and given.out.is_file():
         document = json.loads(given.out.read_text())
@@ -209,7 +211,7 @@ def main() -> int:
         document[name] = [row._asdict() | {'value': float(f'{row.value:.4g}')} for row in rows]
         if given.out:
             kept = {key: document[key] for key in ROWS if document.get(key)}
-            given.out.write_text(json.dumps(kept, indent=1) + '\n')
+            given.out.write_text(json.dumps({'commit': commit(), **kept}, indent=1) + '\n')
     if given.table:
         from csv_tables import write_table
 
@@ -221,7 +223,7 @@ def main() -> int:
             for row in document.get(key) or ()
         ]  # fmt: skip
         write_table(given.table, lines)
-    return int(any(not row['met'] for rows in document.values() for row in rows))
+    return int(any(not row['met'] for key in ROWS for row in document.get(key) or ()))
 
 
 if __name__ == '__main__':
