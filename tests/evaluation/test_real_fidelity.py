@@ -164,8 +164,8 @@ def test_shipped_network_stays_near_a_real_scan(bench, real):
         row, _ = bench.measure(scan, made)
         for channel in bench.CHANNELS:
             found = row[channel]
-            # the stroke's trace is sharper than the canonical resolution
-            limit = 0.072 if 'lesion' in row and channel == 'trace' else NEAR
+            # the stroke's trace is sharper than the canonical resolution, and evened out to it
+            limit = 0.075 if 'lesion' in row and channel == 'trace' else NEAR
             assert beside_noise(found['nrmse'], found['nrmse_noise']) < limit, channel
             assert found['overshoot_after'] < found['overshoot_before'] + 0.03
         assert abs(row['adc_white_matter']['change']) < 0.05
