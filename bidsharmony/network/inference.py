@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,7 +137,7 @@ def harmonize_summary(
     weights : Path or Weights, optional
         A file, or what was loaded from one; the shipped weights if None.
     threads : int
-        For torch; the result does not depend on it beyond rounding.
+        That pass slices through the network; the result does not depend on it.
     strength : float
         From 1 to 0: how much the canonical images are the network's; the rest is what entered it,
         the scan on the canonical grid over its b=0 scale. The gain is the whole one.
@@ -327,7 +328,6 @@ def _blur(
     return ndimage.gaussian_filter(image, sigma, mode='nearest')
 
 
-@torch.inference_mode()
 def _run(
     network: Weights,
     images: np.ndarray,
@@ -356,16 +356,21 @@ def _run(
     padding = (0, -width % STRIDE, 0, -height % STRIDE)
     condition = encode_metadata(metadata)[None].to(device)
     model = network.model.to(device)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        parts = []
-        for batch in slices.split(_SLICES_AT_ONCE):
+
+    def passed(batch: torch.Tensor) -> torch.Tensor:
+        torch.set_num_threads(1)  # of this thread, too
+        with torch.inference_mode():
             padded = functional.pad(batch.to(device), padding, mode='replicate')
             output = model(padded, condition.expand(len(batch), -1))
             error = torch.exp(output.log_error).mean(dim=1, keepdim=True)
             merged = torch.cat([output.images.clamp_min(0), output.log_gain, error], dim=1)
-            parts.append(merged[..., :height, :width].cpu())
+            return merged[..., :height, :width].cpu()
+
+    before = torch.get_num_threads()
+    try:
+        # threads share out slices, not the sums within one: the bits stay the same
+        with ThreadPoolExecutor(threads) as pool:
+            parts = list(pool.map(passed, slices.split(_SLICES_AT_ONCE)))
     finally:
         torch.set_num_threads(before)
     stacked = torch.cat(parts).numpy().transpose(1, 0, 2, 3)  # (4, S, H, W)
