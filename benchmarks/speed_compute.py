@@ -59,18 +59,15 @@ def peak() -> float:
     return max(1e3 * operations(work) / milliseconds(work, 5) for work in works)
 
 
-def unet(inputs: int, outputs: int, width: int, levels: int = 4) -> nn.Module:
-    """Build a U-Net of the widths that HACA3 publishes.
+class UNet(nn.Module):
+    """A U-Net of the widths that HACA3 publishes.
 
     Zuo et al., Comput Med Imaging Graph 2023;109:102285, and the widths of their released code.
     At each level two convolutions of 3 x 3 to twice the width, with instance norm; on the way up
     one more behind each bilinear doubling. Weights are random: only its time counts.
     """
-    return _Plain(inputs, outputs, width, levels)
 
-
-class _Plain(nn.Module):
-    def __init__(self, inputs: int, outputs: int, width: int, levels: int) -> None:
+    def __init__(self, inputs: int, outputs: int, width: int, levels: int = 4) -> None:
         super().__init__()
 
         def pair(before: int, after: int) -> nn.Sequential:
@@ -122,7 +119,7 @@ def network(machine: float) -> dict[str, float]:
     images, told = torch.rand(4, 2, SLICE, SLICE), torch.zeros(4, N_CONDITIONS)
     ours = milliseconds(lambda: model(images, told), 3) / 4
     rate = 1e3 * operations(lambda: model(images, told)) / 4 / ours
-    encoder, decoder = unet(1, 5, 8).eval(), unet(3, 1, 16).eval()
+    encoder, decoder = UNet(1, 5, 8).eval(), UNet(3, 1, 16).eval()
     one, three = torch.rand(1, 1, SLICE, SLICE), torch.rand(1, 3, SLICE, SLICE)
     theirs = 2 * (milliseconds(lambda: encoder(one), 2) + milliseconds(lambda: decoder(three), 2))
     return {'ms': ours, 'of_peak': rate / machine, 'times_haca3': theirs / ours, 'orientations': 3}

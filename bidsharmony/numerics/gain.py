@@ -68,50 +68,6 @@ class DiffusionChange:
     v1_degrees: float | None
 
 
-def diffusion_change(
-    before: np.ndarray,
-    after: np.ndarray,
-    n_b0: int,
-    bvals: np.ndarray,
-    bvecs: np.ndarray,
-    *,
-    paired: bool = True,
-) -> DiffusionChange:
-    """Fit the same model to voxels before and after, and compare.
-
-    Parameters
-    ----------
-    before, after : (V, n), (W, n) float
-        Signals of a mask's voxels: first the b=0 volumes, then those of one shell.
-    n_b0 : int
-    bvals : (n - n_b0,) s/mm2
-        Of the shell, less the mean b-value of the b=0 volumes.
-    bvecs : (n - n_b0, 3)
-    paired : bool
-        Whether voxel i is the same place before and after; if not, only medians are compared.
-
-    Returns
-    -------
-    DiffusionChange
-
-    Raises
-    ------
-    ValueError
-        If no voxel has a positive b=0 signal.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> signal = np.exp(-rng.uniform(0.5, 1.0, (50, 7))) * np.array([3] + 6 * [1])
-    >>> axes = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]])
-    >>> found = diffusion_change(signal, 5 * signal, 1, np.full(6, 1e3), axes)
-    >>> found.method, found.md_change < 1e-12, found.v1_degrees < 1e-6
-    ('tensor', True, True)
-    """
-    found = diffusion_of(before, after, n_b0, bvals, bvecs, paired=paired)
-    return compare_diffusion(*found, np.asarray(bvecs), paired=paired)
-
-
 def diffusion_of(
     before: np.ndarray,
     after: np.ndarray,
@@ -123,10 +79,18 @@ def diffusion_of(
 ) -> tuple[Tensors, Tensors]:
     """Fit the same model to voxels before and after; those without a sound signal are left out.
 
+    Parts of a mask can be given one after the other, `numerics.tensor.joined` puts them together.
+
     Parameters
     ----------
-    before, after, n_b0, bvals, bvecs, paired
-        As for `diffusion_change`; parts of a mask can be given one after the other.
+    before, after : (V, n), (W, n) float
+        Signals of a mask's voxels: first the b=0 volumes, then those of one shell.
+    n_b0 : int
+    bvals : (n - n_b0,) s/mm2
+        Of the shell, less the mean b-value of the b=0 volumes.
+    bvecs : (n - n_b0, 3)
+    paired : bool
+        Whether voxel i is the same place before and after.
 
     Returns
     -------
@@ -154,13 +118,29 @@ def compare_diffusion(
     ----------
     old, new : Tensors
         From `diffusion_of`, of a whole mask.
-    bvecs, paired
-        As for `diffusion_change`.
+    bvecs : (n, 3)
+        Of the shell.
+    paired : bool
+        Whether voxels are compared one by one; if not, only medians are.
+
+    Returns
+    -------
+    DiffusionChange
 
     Raises
     ------
     ValueError
-        If there is no voxel.
+        If no voxel had a positive b=0 signal.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> signal = np.exp(-rng.uniform(0.5, 1.0, (50, 7))) * np.array([3] + 6 * [1])
+    >>> axes = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]])
+    >>> tensors = diffusion_of(signal, 5 * signal, 1, np.full(6, 1e3), axes)
+    >>> found = compare_diffusion(*tensors, axes)
+    >>> found.method, found.md_change < 1e-12, found.v1_degrees < 1e-6
+    ('tensor', True, True)
     """
     tensor = determines_tensor(unit_directions(np.asarray(bvecs, np.float64)))
     if not len(old.md) or not len(new.md):

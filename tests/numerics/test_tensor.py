@@ -5,10 +5,16 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from bidsharmony.numerics.gain import apply_gain, diffusion_change, ratio_change
+from bidsharmony.numerics.gain import apply_gain, compare_diffusion, diffusion_of, ratio_change
 from bidsharmony.numerics.tensor import Tensors, fit_tensors, v1_angles
 
 B = 1000.0
+
+
+def diffusion_change(before, after, n_b0, bvals, bvecs, *, paired=True):
+    """Fit and compare at once."""
+    tensors = diffusion_of(before, after, n_b0, bvals, bvecs, paired=paired)
+    return compare_diffusion(*tensors, bvecs, paired=paired)
 
 
 @pytest.fixture
