@@ -96,9 +96,11 @@ ok "the image is built and has $size MB"
 version=$(closed "$IMAGE" --version)
 ok "it starts: $version"
 
-rm -rf "$WORK/bids" "$WORK/out" "$WORK/native" "$WORK/sif" "$WORK/bidsharmony.sif" "$WORK/image.tar"
+for name in bids out native sif recipe bidsharmony.sif recipe.sif image.tar base-image.tar; do
+    rm -rf "${WORK:?}/$name"
+done
 "$PYTHON" -m tests.tiny_dataset "$WORK/bids"
-for place in out sif; do mkdir "$WORK/$place"; chown 1234:1234 "$WORK/$place"; done
+for place in out sif recipe; do mkdir "$WORK/$place"; chown 1234:1234 "$WORK/$place"; done
 closed --volume "$WORK/bids:/in:ro" --volume "$WORK/out:/out" "$IMAGE" \
     /in /out participant group --audit quick >"$WORK/run.log" 2>&1 || { tail "$WORK/run.log"; fail "$ENGINE run"; }
 ok "$ENGINE runs it read-only, without network, as user 1234"
@@ -133,4 +135,26 @@ ok 'apptainer makes one file of the image'
 apptainer run --containall --cleanenv -B "$WORK/bids:/in:ro" -B "$WORK/sif:/out" "$WORK/bidsharmony.sif" \
     /in /out participant group --audit quick >"$WORK/sif.log" 2>&1 || { tail "$WORK/sif.log"; fail 'apptainer run'; }
 same "$WORK/sif" apptainer
-skip 'Singularity.def was not built by apptainer: it would pull its base'
+
+# What the definition pulls is what the image was built on, and wheels are those of this machine.
+archive="$WORK/base-image.tar"
+if [ "$ENGINE" = docker ]; then
+    docker save --output "$archive" "$BASE"
+else
+    builder push --quiet "$BASE" "docker-archive:$archive:$BASE" >/dev/null
+fi
+definition="$WORK/Singularity.def"
+sed -e 's|^Bootstrap: docker$|Bootstrap: docker-archive|' -e "s|^From: .*|From: $archive|" Singularity.def >"$definition"
+set -- --bind /etc/ssl/certs
+if [ -n "${WHEELS:-}" ]; then
+    sed -i -e 's|^%post$|&\n    export PIP_FIND_LINKS=/mnt|' -e 's|--index-url [^ ]* ||' "$definition"
+    set -- "$@" --bind "$WHEELS:/mnt"
+fi
+apptainer build "$@" "$WORK/recipe.sif" "$definition" >"$WORK/recipe.log" 2>&1 \
+    || { tail "$WORK/recipe.log"; fail 'apptainer build Singularity.def'; }
+apptainer test "$WORK/recipe.sif" >>"$WORK/recipe.log" 2>&1 || { tail "$WORK/recipe.log"; fail 'apptainer test'; }
+ok 'apptainer builds Singularity.def, and its test passes'
+apptainer run --containall --cleanenv -B "$WORK/bids:/in:ro" -B "$WORK/recipe:/out" "$WORK/recipe.sif" \
+    /in /out participant group --audit quick >"$WORK/recipe.log" 2>&1 \
+    || { tail "$WORK/recipe.log"; fail 'apptainer run Singularity.def'; }
+same "$WORK/recipe" 'Singularity.def'
