@@ -104,6 +104,7 @@ def audit_document(
     autoencoder: Autoencoder | None = None,
     jobs: int = 1,
     seed: int = 0,
+    report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Measure how much scanner was in the images of a study, how much is left, and what was lost.
 
@@ -123,6 +124,8 @@ def audit_document(
         processes, or trees, at a time; nothing depends on it
     seed : int
         of forests, permutations and bootstraps
+    report : callable
+        takes the name of each part before it is measured
 
     Returns
     -------
@@ -131,6 +134,7 @@ def audit_document(
     """
     gaps = _Gaps([], [])
     measured = audit != 'none'
+    report('slices to compare')
     sample, unread = (collector.sampler if measured else Sampler()).draw()
     found: dict[str, Any] = {
         'version': VERSION,
@@ -157,6 +161,7 @@ def audit_document(
         gaps.add('slices', f'those of {len(unread) - MOST_UNREAD} more could not be read')
     deep = audit in ('standard', 'full')
     _say_who_is_missing(gaps, summary)
+    report('scanner probes')
     found |= _learned(
         sample,
         gaps,
@@ -165,6 +170,7 @@ def audit_document(
         jobs=jobs,
         seed=seed,
     )
+    report('texture and spectra')
     found |= _by_run(summary, gaps)
     found['autoencoder'] = _autoencoder(
         sample, gaps, autoencoder if deep else None, audit if audit != 'full' else ''
@@ -172,7 +178,9 @@ def audit_document(
     found['lesions'] = collector.lesions.block()
     if found['lesions'] is None:
         gaps.add('lesions', 'no lesion mask of a run marks a voxel in the brain')
+    report('age, sex and other columns')
     found |= _of_subjects(sample, found.pop('features'), participants, columns, gaps, jobs, seed)
+    report('outliers')
     far = outliers(runs_table)
     if far is None:
         gaps.add('outliers', f'{summary.n_runs} runs, at least {FEWEST_RUNS} are needed')

@@ -9,13 +9,14 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bidsharmony.bids.names import public
 from bidsharmony.bids.participants import participants_of, read_column
 from bidsharmony.bids.records import BIDSError
 from bidsharmony.cli.listing import complain, plural, say
 from bidsharmony.cli.options import EXIT_DONE, EXIT_USAGE
+from bidsharmony.cli.progress import Stages, watching
 
 AUDIT = 'group_batcheffects.json'
 
@@ -84,20 +85,59 @@ def run_group(settings: Settings) -> int:
         return complain(f'--scanner-from {path.name}:{column}: the table {error}', EXIT_USAGE)
     # a container may have no HOME that Matplotlib can write to
     os.environ.setdefault('MPLCONFIGDIR', str(out_dir / STATE_DIR / 'matplotlib'))
+    try:
+        with watching(settings.verbose_count, what='stage', alike=False) as table:
+            stages = Stages(table, ('runs', 'audit', 'page'))
+            written = _write(settings, collector, chain(begun, items), stages)
+    except BIDSError as error:
+        return complain(str(error), EXIT_USAGE)
+    left_out = f', {written.n_unused} not used' if written.n_unused else ''
+    say(
+        f'group: {plural(written.n_runs, "run")} on {plural(written.n_scanners, "scanner")}'
+        f'{left_out}. See {Path(out_dir.name, "group.html").as_posix()}\n'
+        '  tables: group_runs.tsv, group_scanners.tsv; audit: group_batcheffects.json\n'
+    )
+    return EXIT_DONE
+
+
+class _Written(NamedTuple):
+    """Count what the tables and the page are of."""
+
+    n_runs: int
+    n_scanners: int
+    n_unused: int
+
+
+def _write(
+    settings: Settings,
+    collector: Collector,
+    items: Iterable[FinishedRun | Unused],
+    stages: Stages,
+) -> _Written:
+    """Write everything of the group level.
+
+    Raises
+    ------
+    BIDSError
+        if the page is to be made of an audit that is not there, or is of other runs
+    """
     from bidsharmony import __version__
     from bidsharmony.audit.document import document_text
     from bidsharmony.evaluation import tables
+    from bidsharmony.evaluation.finished import FinishedRun
     from bidsharmony.evaluation.summary import GroupSummary
     from bidsharmony.reports.group import MAX_LISTED, write_group_page
     from bidsharmony.reports.page import atomic_text, write_atomic
 
+    out_dir = settings.output_dir
+    stages.begin('runs')
     summary = GroupSummary()
     listed: list[dict[str, Any]] = []
     unused: list[Unused] = []
     n_unused = 0
     with atomic_text(out_dir / 'group_runs.tsv') as table:
         table.write(_line(column.name for column in tables.RUN_COLUMNS))
-        for item in chain(begun, items):
+        for item in items:
             run = collector.add(item) if isinstance(item, FinishedRun) else item
             if not isinstance(run, FinishedRun):
                 n_unused += 1
@@ -109,6 +149,7 @@ def run_group(settings: Settings) -> int:
             table.write(_line(map(tables.cell, row.values())))
             if len(listed) < MAX_LISTED:
                 listed.append(row)
+            stages.tell(f'{plural(summary.n_runs, "run")} read')
     scanners = list(tables.scanner_rows(summary))
     with atomic_text(out_dir / 'group_scanners.tsv') as table:
         table.write(_line(tables.scanner_dictionary()))
@@ -120,27 +161,21 @@ def run_group(settings: Settings) -> int:
         ('group_scanners.json', tables.scanner_dictionary(rule)),
     ):
         write_atomic(out_dir / name, json.dumps(dictionary, indent=2) + '\n')
+    stages.begin('audit')
     if settings.reports_only:
-        try:
-            document = _finished_audit(out_dir / AUDIT, summary)
-        except BIDSError as error:
-            return complain(str(error), EXIT_USAGE)
+        document = _finished_audit(out_dir / AUDIT, summary)
     else:
-        document = _audit(settings, summary, collector)
+        document = _audit(settings, summary, collector, stages)
         write_atomic(out_dir / AUDIT, document_text(document))
+    stages.begin('page')
     content = _content(summary, listed, scanners, unused, n_unused)
     write_group_page(out_dir, replace(content, audit=document), __version__)
-
-    left_out = f', {n_unused} not used' if n_unused else ''
-    say(
-        f'group: {plural(summary.n_runs, "run")} on {plural(len(scanners), "scanner")}'
-        f'{left_out}. See {Path(out_dir.name, "group.html").as_posix()}\n'
-        '  tables: group_runs.tsv, group_scanners.tsv; audit: group_batcheffects.json\n'
-    )
-    return EXIT_DONE
+    return _Written(summary.n_runs, len(scanners), n_unused)
 
 
-def _audit(settings: Settings, summary: GroupSummary, collector: Collector) -> dict[str, Any]:
+def _audit(
+    settings: Settings, summary: GroupSummary, collector: Collector, stages: Stages
+) -> dict[str, Any]:
     """Measure what is left of the scanners."""
     from bidsharmony.audit.document import audit_document
 
@@ -152,10 +187,11 @@ def _audit(settings: Settings, summary: GroupSummary, collector: Collector) -> d
         settings.output_dir / 'group_runs.tsv',
         participants=participants,
         columns=columns,
-        deep_probe=partial(_deep_probe, settings),
-        autoencoder=partial(_autoencoder, settings) if settings.audit == 'full' else None,
+        deep_probe=partial(_deep_probe, settings, stages),
+        autoencoder=partial(_autoencoder, settings, stages) if settings.audit == 'full' else None,
         jobs=_jobs(settings),
         seed=settings.random_seed,
+        report=stages.tell,
     )
 
 
@@ -212,7 +248,7 @@ def _grouping(settings: Settings) -> Grouping:
     return Grouping(read_column(path, column), f'column {column} of {path.name}')
 
 
-def _deep_probe(settings: Settings, sample: Sample) -> Probe | str:
+def _deep_probe(settings: Settings, stages: Stages, sample: Sample) -> Probe | str:
     """Train the deep probe, one third of the subjects being tested, or in a full audit all."""
     from bidsharmony.audit.deep import Recipe, deep_probe
     from bidsharmony.audit.folds import FOLDS
@@ -229,13 +265,13 @@ def _deep_probe(settings: Settings, sample: Sample) -> Probe | str:
                 seed=settings.random_seed,
             ),
             keep=settings.output_dir / STATE_DIR / 'audit',
-            report=lambda line: say(f'deep probe, {line}\n'),
+            report=partial(stages.say, 'deep probe'),
         )
     except ValueError as error:
         return str(error)
 
 
-def _autoencoder(settings: Settings, sample: Sample) -> Mapping[str, Any] | str:
+def _autoencoder(settings: Settings, stages: Stages, sample: Sample) -> Mapping[str, Any] | str:
     """Count how soon an autoencoder learns the images."""
     from bidsharmony.audit.convergence import SEEDS, convergence
 
@@ -245,7 +281,7 @@ def _autoencoder(settings: Settings, sample: Sample) -> Mapping[str, Any] | str:
             threads=_jobs(settings),
             device=settings.device,
             first_seed=SEEDS * settings.random_seed,
-            report=lambda line: say(f'autoencoder, {line}\n'),
+            report=partial(stages.say, 'autoencoder'),
         )
     except ValueError as error:
         return str(error)

@@ -1,4 +1,4 @@
-"""Show on a terminal how far every participant is; elsewhere the log's plain lines say enough."""
+"""Show on a terminal how far every participant, or the group level, is; elsewhere lines say it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from bidsharmony.cli.listing import plural, printable
+from bidsharmony.cli.listing import plural, printable, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -129,13 +129,19 @@ class LiveTable(Board):
     ----------
     console : Console
         of rich, on a terminal
+    what : str
+        what the rows are
+    alike : bool
+        whether one says how long another takes, so that the time left can be told
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, what: str = 'participant', alike: bool = True) -> None:
         from rich.live import Live
 
         super().__init__()
         self.console = console
+        self.what = what
+        self.alike = alike
         # gone at the end: the summary says what it came to
         self.live = Live(console=console, auto_refresh=False, transient=True,
                          redirect_stdout=False, redirect_stderr=False)  # fmt: skip
@@ -153,16 +159,16 @@ class LiveTable(Board):
         from rich.table import Table
         from rich.text import Text
 
-        left = self.left()
+        left = self.left() if self.alike else None
         ending = f', about {duration(left)} left' if left is not None else ''
         table = Table(
             title=Text(
-                f'{self.n_ended} of {plural(self.n_planned, "participant")} after '
+                f'{self.n_ended} of {plural(self.n_planned, self.what)} after '
                 f'{duration(self.clock() - self.began)}{ending}'
             ),
             title_justify='left',
         )
-        for name, justify in (('participant', 'left'), ('step', 'left'), ('done', 'right'),
+        for name, justify in ((self.what, 'left'), ('step', 'left'), ('done', 'right'),
                               ('elapsed', 'right')):  # fmt: skip
             table.add_column(name, justify=justify, no_wrap=True, overflow='ellipsis')
         for name, work in self.working.items():
@@ -170,6 +176,49 @@ class LiveTable(Board):
             cells = (name, work.name or 'checks', done, duration(self.clock() - work.began))
             table.add_row(*(Text(printable(cell)) for cell in cells))
         return table
+
+
+class Stages:
+    """Tell how far a piece of work is that has stages, one after the other.
+
+    Parameters
+    ----------
+    table : LiveTable or None
+        None where there is no terminal: what is told is then for the lines of whoever tells it
+    names : iterable of str
+        of the stages
+    """
+
+    def __init__(self, table: LiveTable | None, names: Iterable[str]) -> None:
+        self.table = table
+        self._name: str | None = None
+        if table is not None:
+            table.planned(dict.fromkeys(names, 1))
+
+    def begin(self, name: str) -> None:
+        """Begin a stage, which ends the one before."""
+        if self.table is None:
+            return
+        if self._name is not None:
+            self.table.ended(self._name)
+        self._name = name
+        self.table.started(name)
+        self.tell(name)
+
+    def tell(self, what: str) -> None:
+        """Say what the stage is at."""
+        from bidsharmony.supervise.records import Step
+
+        if self.table is not None and self._name is not None:
+            self.table.step(self._name, Step(what, 0, 0))
+            self.table.look()
+
+    def say(self, who: str, line: str) -> None:
+        """Tell a line that is worth one of its own on stdout where there is no table."""
+        if self.table is None:
+            say(f'{who}, {line}\n')
+        else:
+            self.tell(f'{who}, {line}')
 
 
 class _Above:
@@ -190,7 +239,9 @@ class _Above:
 
 
 @contextlib.contextmanager
-def watching(verbose_count: int, stream: TextIO | None = None) -> Iterator[LiveTable | None]:
+def watching(
+    verbose_count: int, stream: TextIO | None = None, what: str = 'participant', alike: bool = True
+) -> Iterator[LiveTable | None]:
     """Show a table while the block runs, where there is a terminal that can; give who draws it.
 
     Parameters
@@ -199,6 +250,8 @@ def watching(verbose_count: int, stream: TextIO | None = None) -> Iterator[LiveT
         of ``-v``; from the second on the lines of libraries leave no room for a table
     stream : text file, optional
         instead of stderr
+    what, alike
+        see `LiveTable`
 
     Yields
     ------
@@ -209,7 +262,7 @@ def watching(verbose_count: int, stream: TextIO | None = None) -> Iterator[LiveT
     if console is None:
         yield None
         return
-    table = LiveTable(console)
+    table = LiveTable(console, what, alike)
     with table.live, _log_above(stream, console):
         yield table
 

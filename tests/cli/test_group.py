@@ -1,8 +1,10 @@
 """`group` writes tables and a page from finished runs, or says in one line that there are none."""
 
 import csv
+import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +12,9 @@ from dataclasses import replace
 
 import pytest
 
+from bidsharmony.cli import progress
 from bidsharmony.cli.group import run_group
+from bidsharmony.cli.progress import Stages
 from bidsharmony.settings import Settings
 from tests.reports.pages import PAYLOADS, Page, faults
 from tests.synthetic_runs import SCANNERS, mark_done, qc, study, write_run
@@ -93,6 +97,49 @@ def test_again_gives_the_same_bytes(finished):
     before = files(finished)
     assert group(finished) == 0
     assert files(finished) == before
+
+
+def test_a_terminal_shows_how_far_it_is(finished, monkeypatch, capsys):
+    """Stages in a table, which is gone at the end; the lines on stdout are the same."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    assert group(finished) == 0
+    plain = capsys.readouterr().out
+    before = files(finished)
+    terminal = Terminal()
+    monkeypatch.setenv('TERM', 'xterm')
+    monkeypatch.setattr(sys, 'stderr', terminal)
+    monkeypatch.setattr(progress, 'REDRAW', 0.0)
+    assert group(finished) == 0
+    shown = re.sub(r'\x1b\[[0-9;?]*[A-Za-z]', '', terminal.getvalue())
+    for row in (
+        r'runs +│ 8 runs read',
+        r'audit +│ scanner probes',
+        r'audit +│ outliers',
+        r'page +│ page',
+    ):
+        assert re.search(f'│ {row}', shown), row
+    assert '2 of 3 stages after 0:' in shown
+    assert ' left' not in shown
+    assert capsys.readouterr().out == plain
+    assert files(finished) == before
+
+
+def test_lines_on_training_stand_in_the_table(monkeypatch, capsys):
+    """Where there is one; elsewhere they are lines of their own."""
+    told = []
+    Stages(None, ('audit',)).say('deep probe', 'epoch 1')
+    assert capsys.readouterr().out == 'deep probe, epoch 1\n'
+    table = progress.Board()
+    table.look = lambda: told.append(table.working['audit'].name)
+    stages = Stages(table, ('audit',))
+    stages.begin('audit')
+    stages.say('deep probe', 'epoch 1')
+    assert told == ['audit', 'deep probe, epoch 1']
+    assert capsys.readouterr().out == ''
 
 
 def test_the_page_is_written_anew_from_the_audit(finished, tmp_path, capsys):
