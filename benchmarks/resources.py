@@ -22,6 +22,7 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 from csv_tables import write_table
+from spaces import SPACE, write_template
 
 from bidsharmony.cli.parser import parse_args
 from bidsharmony.supervise.needs import run_needs, shape_of
@@ -42,6 +43,7 @@ CASES = (
     ((256, 256, 30), 4, ()),
     ((96, 96, 48), 31, ('--denoise', 'mppca', '--rician')),
     ((96, 96, 48), 31, ('--output-resolution', '1.25')),
+    ((96, 96, 48), 31, ('--output-spaces', SPACE)),
 )
 """Matrix, volumes, options."""
 
@@ -154,6 +156,8 @@ def main() -> None:
     for shape, volumes, options in CASES:
         with tempfile.TemporaryDirectory() as folder:
             raw, out, work = (Path(folder) / name for name in ('raw', 'out', 'work'))
+            os.environ['TEMPLATEFLOW_HOME'] = f'{folder}/home'
+            write_template(Path(folder) / 'home')
             image = write_series(raw, shape, volumes)
             arguments = [str(raw), str(out), 'participant', '-w', str(work), *options]
             began = time.monotonic()
