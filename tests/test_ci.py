@@ -147,7 +147,14 @@ if [ "$2" = tests.tiny_dataset ]; then mkdir "$3"; exit 0; fi
 mkdir -p "$4/logs"; echo same > "$4/page.html"; echo native > "$4/logs/log"
 """
 APPTAINER = """
-if [ "$1" = build ]; then touch "$2"; exit 0; fi
+if [ "$1" = build ]; then
+    while [ $# -gt 2 ]; do shift; done
+    case $2 in
+    *.def) grep -q 'Bootstrap: docker-archive' "$2"; [ -z "${NO_RECIPE:-}" ] || exit 1 ;;
+    esac
+    touch "$1"
+    exit 0
+fi
 for word in "$@"; do case $word in *:/out) echo same > "${word%:/out}/page.html" ;; esac; done
 """
 
@@ -159,6 +166,13 @@ for word in "$@"; do case $word in *:/out) echo same > "${word%:/out}/page.html"
         ('other', {}, 1, 'FAIL  docker: the tree is'),
         ('same', {'apptainer': APPTAINER}, 0, 'ok    apptainer: the same bytes'),
         ('same', {'apptainer': 'exit 1\n'}, 1, 'FAIL  apptainer build'),
+        ('same', {'apptainer': APPTAINER}, 0, 'ok    Singularity.def: the same bytes'),
+        (
+            'same',
+            {'apptainer': f'NO_RECIPE=1\n{APPTAINER}'},
+            1,
+            'FAIL  apptainer build Singularity.def',
+        ),
         ('same', {'hadolint': 'exit 1\n'}, 1, ''),
         ('same', {}, 0, 'skip  spython is not installed'),
         ('same', {'spython': 'exit 0\n'}, 0, 'ok    spython reads'),
@@ -186,7 +200,7 @@ def test_verify_tells_what_it_saw(tmp_path, bytes_, programs, code, said):
             'rm',
             'sh',
         ),
-        *('sha256sum', 'sort', 'tail', 'touch', 'cat'),
+        *('sha256sum', 'sort', 'tail', 'touch', 'cat', 'sed', 'grep'),
     ):
         (bin_dir / name).symlink_to(shutil.which(name))
     environment = {

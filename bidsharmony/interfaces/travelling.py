@@ -167,11 +167,12 @@ def _describe(root: Path) -> None:
 
 def _describe_participants(root: Path, rows: list[tuple[str, ...]]) -> None:
     columns = {
+        'participant_id': {'Description': 'Label of the virtual head.'},
         'lesion': {'Description': 'Kind of the simulated lesion.', 'Levels': {}},
         'scanner': {'Description': 'Scanner of this participant, n/a where there are several.'},
     }
     columns['lesion']['Levels'] = {kind: kind for kind in ('none', *KINDS)}
-    _write_tsv(root / 'participants', ('participant_id', *columns), rows)
+    _write_tsv(root / 'participants', tuple(columns), rows)
     _write_json(root / 'participants', columns)
 
 

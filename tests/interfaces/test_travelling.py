@@ -111,7 +111,10 @@ def test_truth_lies_beside_every_run(dataset):
 
 
 def test_lesions_take_their_kinds_in_turn(dataset):
-    rows = [r.split('\t') for r in (dataset / 'participants.tsv').read_text().splitlines()[1:]]
+    header, *rows = (
+        line.split('\t') for line in (dataset / 'participants.tsv').read_text().splitlines()
+    )
+    assert list(json.loads((dataset / 'participants.json').read_text())) == header
     assert [row[1] for row in rows] == list(KINDS[:3])
     masks = sorted((dataset / 'derivatives' / 'lesions').glob('sub-*/ses-*/dwi/*_mask.nii.gz'))
     assert len(masks) == 6
