@@ -17,11 +17,11 @@ from scipy import ndimage
 
 from bidsharmony.evaluation.batch import between_scanner_cv
 from bidsharmony.network.inference import harmonize_summary
-from bidsharmony.numerics.diffusion import trace_weighted
 from bidsharmony.numerics.gain import apply_gain
 from bidsharmony.numerics.grids import resample_to_shape
 from bidsharmony.numerics.intensity import robust_scale
 from bidsharmony.numerics.tensor import fit_tensors
+from bidsharmony.numerics.trace import trace_weighted
 from bidsharmony.physics.heads import Head
 from bidsharmony.physics.phantom import PhantomScanner
 from bidsharmony.physics.protocol import Protocol

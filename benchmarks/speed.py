@@ -23,6 +23,8 @@ for name in ('OMP', 'OPENBLAS', 'MKL'):
     os.environ.setdefault(f'{name}_NUM_THREADS', '1')
 os.environ.setdefault('ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS', '1')
 
+RUNS = 20000  # of a large study
+
 
 class Row(NamedTuple):
     """What was measured, and what it must reach."""
@@ -171,6 +173,26 @@ def dataset_rows(given: argparse.Namespace) -> list[Row]:
     ]
 
 
+def group_rows(given: argparse.Namespace) -> list[Row]:
+    """Time the group level on a large study: its tables and page alone, and with the audit."""
+    from speed_group import group
+
+    half, whole = group(RUNS // 2, 'none'), group(RUNS, 'none')
+    audited = group(RUNS, 'quick')
+    return [
+        Row(f'group on {RUNS:,} runs without the audit', whole['seconds'], 's', '', True),
+        # a tenth is left for what the file system does with so many folders
+        at_most('  over that on half as many', whole['seconds'] / half['seconds'], 'times', 2.2),
+        at_most(
+            f'audit by random forests, {audited["slices"]} slices',
+            audited['seconds'] - whole['seconds'],
+            's',
+            600,
+        ),
+        at_most(f'memory of group on {RUNS:,} runs', audited['memory_mb'], 'MB', 1500),
+    ]
+
+
 ROWS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     'help': help_rows,
     'gzip': gzip_rows,
@@ -180,6 +202,7 @@ ROWS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     'panels': panel_rows,
     'training': training_rows,
     'dataset': dataset_rows,
+    'group': group_rows,
 }
 
 

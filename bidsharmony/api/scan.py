@@ -30,9 +30,10 @@ from bidsharmony.network.facts import reported_facts, scanner_facts, trace_b_val
 from bidsharmony.network.summary import harmonize_run
 from bidsharmony.network.weights import Weights
 from bidsharmony.numerics.bias import estimate_bias
-from bidsharmony.numerics.diffusion import TraceImage, found_brain, trace_weighted
+from bidsharmony.numerics.diffusion import found_brain
 from bidsharmony.numerics.gain import apply_gain, series_factor
 from bidsharmony.numerics.rounding import rounded
+from bidsharmony.numerics.trace import TraceImage, trace_weighted
 
 CANONICAL = ('b0', 'trace', 'adc', 'uncertainty', 'blend', 'canonical_mask')
 """Fields of `Harmonized` on the canonical grid."""
@@ -196,7 +197,7 @@ def harmonize(
         says where voxels lie.
     trace : array, nibabel image, path, or TraceImage
         Trace-weighted image, (I, J, K), on the same grid and in the same unit; or what
-        `numerics.diffusion.trace_weighted` makes of a series with directions.
+        `numerics.trace.trace_weighted` makes of a series with directions.
     metadata : mapping or path of a JSON file
         What the sidecar says, BIDS keys and units: ``MagneticFieldStrength`` (T), ``EchoTime``,
         ``RepetitionTime`` (s), ``SliceThickness`` (mm), ``BaseResolution`` or

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bidsharmony.interfaces.volumes import HELD_MB, iterate_volumes
+from bidsharmony.numerics.grids import places_in_file
 
 RATIO_LIMIT = 1e-6
 """Largest relative change of S_b/S_0 that float32 rounding may cause."""
@@ -120,7 +121,7 @@ class _Witness:
         parts: int = 1,
     ) -> None:
         self.mask, self.slice_axis, self.zero_filling = mask, slice_axis, zero_filling
-        self.parts, self.voxels = parts, _places(mask)
+        self.parts, self.voxels = parts, places_in_file(mask)
         self.columns = {ix: number for number, ix in enumerate([*b0_ixs, *shell])}
         self.shown = {min(b0_ixs): 'b0', shell[len(shell) // 2]: 'weighted'}
         self.turn_to(0)
@@ -178,7 +179,7 @@ def measure_ratios(
         total = total + volume
         # where b=0 signals of both signs cancel, their mean is rounding and no S_0
         mask = mask & (volume > 0)
-    voxels = _places(mask)
+    voxels = places_in_file(mask)
 
     def inside(volume: np.ndarray) -> np.ndarray:
         return volume.reshape(-1, order='F')[voxels]
@@ -200,19 +201,6 @@ def measure_ratios(
         largest = max(largest, change.max_relative)
         n_voxels = max(n_voxels, change.n_voxels)
     return {'max_ratio_change': float(largest), 'n_voxels': int(n_voxels)}
-
-
-def _places(mask: np.ndarray) -> np.ndarray:
-    """Return where a mask's voxels stand in a volume as files have it, first axis fastest.
-
-    Examples
-    --------
-    >>> mask = np.zeros((2, 3, 1), bool)
-    >>> mask[1, 2] = mask[0, 1] = True
-    >>> _places(mask).tolist()
-    [2, 5]
-    """
-    return np.ravel_multi_index(np.nonzero(mask), mask.shape, order='F')
 
 
 def _relative_noise(

@@ -19,16 +19,15 @@ from nipype.interfaces.base import (
 
 from bidsharmony.interfaces.files import read_gradients
 from bidsharmony.interfaces.volumes import (
+    HELD_MB,
     geometry_header,
     iterate_volumes,
-    load_finite,
     load_mask,
     load_volume,
     save_volume,
-    slabs,
     write_volumes,
 )
-from bidsharmony.numerics.gradients import B_CANONICAL
+from bidsharmony.numerics.gradients import B_CANONICAL, trace_shell
 
 
 class _PairTraceInput(BaseInterfaceInputSpec):
@@ -165,31 +164,26 @@ class TraceWeighted(SimpleInterface):
     output_spec = _TraceWeightedOutput
 
     def _run_interface(self, runtime):
-        from bidsharmony.numerics.diffusion import MASK_GROWS, trace_weighted
-        from bidsharmony.numerics.gradients import trace_shell
+        from bidsharmony.numerics.trace import trace_weighted
 
         bvals, bvecs = read_gradients(self.inputs.bval_file, self.inputs.bvec_file)
         b0_ixs = list(self.inputs.b0_ixs)
         shell = trace_shell(bvals, b0_threshold=self.inputs.b0_threshold)
-        # Only the volumes that matter are held: other shells never enter memory.
+        # Only the volumes that matter are read: other shells never enter memory.
         ixs = np.array(sorted({*b0_ixs, *(int(ix) for ix in shell.ixs)}))
-        mask = load_mask(self.inputs.mask_file)
-        parts = []
-        for read, kept in slabs(mask.shape, len(ixs), MASK_GROWS):
-            result = trace_weighted(
-                load_finite(self.inputs.dwi_file, ixs, slices=read),
-                bvals[ixs],
-                bvecs[ixs],
-                b0_ixs=np.flatnonzero(np.isin(ixs, b0_ixs)),
-                mask=mask[..., read],
-                b_target=B_CANONICAL,
-            )
-            parts.append((result.trace[..., kept], result.adc[..., kept]))
-        trace, adc = (np.concatenate(slab, axis=2) for slab in zip(*parts, strict=True))
+        result = trace_weighted(
+            lambda wanted: iterate_volumes(self.inputs.dwi_file, ixs[wanted].tolist()),
+            bvals[ixs],
+            bvecs[ixs],
+            b0_ixs=np.flatnonzero(np.isin(ixs, b0_ixs)),
+            mask=load_mask(self.inputs.mask_file),
+            b_target=B_CANONICAL,
+            held_mb=HELD_MB,
+        )
         image = nb.load(self.inputs.mask_file)
         header = geometry_header(image.header, image.shape)
         folder = Path(runtime.cwd)
-        self._results['trace_file'] = save_volume(folder / 'trace.nii.gz', trace, header)
-        self._results['adc_file'] = save_volume(folder / 'adc.nii.gz', adc, header)
+        self._results['trace_file'] = save_volume(folder / 'trace.nii.gz', result.trace, header)
+        self._results['adc_file'] = save_volume(folder / 'adc.nii.gz', result.adc, header)
         self._results['facts'] = result.facts
         return runtime

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import nibabel as nb
@@ -77,50 +77,13 @@ def iterate_volumes(path: str | Path, ixs: Iterable[int] | None = None) -> Itera
             yield np.asarray(volume, np.float64)
 
 
-def load_finite(
-    path: str | Path, ixs: Iterable[int], *, slices: slice = slice(None)
-) -> np.ndarray:
-    """Read some volumes of a series as float32, (I, J, K, n); what is not finite becomes 0.
-
-    Of the third axis, ``slices`` can be picked.
-    """
+def load_finite(path: str | Path, ixs: Iterable[int]) -> np.ndarray:
+    """Read some volumes of a series as float32, (I, J, K, n); what is not finite becomes 0."""
     picked = list(ixs)
-    shape = nb.load(path).shape[:3]
-    thick = len(range(*slices.indices(shape[2])))
-    series = np.empty((*shape[:2], thick, len(picked)), dtype=np.float32)
+    series = np.empty((*nb.load(path).shape[:3], len(picked)), dtype=np.float32)
     for position, volume in enumerate(iterate_volumes(path, picked)):
-        part = volume[..., slices]
-        series[..., position] = np.nan_to_num(part, nan=0.0, posinf=0.0, neginf=0.0)
+        series[..., position] = np.nan_to_num(volume, nan=0.0, posinf=0.0, neginf=0.0)
     return series
-
-
-def slabs(shape: Sequence[int], n_volumes: int, overlap: int) -> Iterator[tuple[slice, slice]]:
-    """Part the third axis so that some volumes of a slab fit into `HELD_MB`.
-
-    Parameters
-    ----------
-    shape : (I, J, K)
-    n_volumes : int
-        that are held together, in float32
-    overlap : int
-        slices on either side that a slab is read with
-
-    Yields
-    ------
-    read, kept : slice
-        of the whole, and of what was read
-
-    Examples
-    --------
-    >>> list(slabs((512, 512, 5), 64, overlap=1))
-    [(slice(0, 3, None), slice(0, 2, None)), (slice(1, 5, None), slice(1, 3, None)), \
-(slice(3, 5, None), slice(1, 2, None))]
-    """
-    height, width, depth = shape[:3]
-    thick = max(1, int(HELD_MB * 2**20 // (4 * height * width * n_volumes)))
-    for first in range(0, depth, thick):
-        low, last = max(first - overlap, 0), min(first + thick, depth)
-        yield slice(low, min(last + overlap, depth)), slice(first - low, last - low)
 
 
 def geometry_header(

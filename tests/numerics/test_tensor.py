@@ -4,9 +4,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from dipy.core.gradients import gradient_table
+from dipy.reconst.dti import TensorModel
 
 from bidsharmony.numerics.gain import apply_gain, compare_diffusion, diffusion_of, ratio_change
-from bidsharmony.numerics.tensor import Tensors, fit_tensors, v1_angles
+from bidsharmony.numerics.tensor import Tensors, _weighted, fit_tensors, v1_angles
 
 B = 1000.0
 
@@ -50,6 +52,30 @@ def test_known_tensors_are_found(directions, rng, method):
     np.testing.assert_allclose(found.md, md, rtol=1e-6)
     np.testing.assert_allclose(found.fa, fa, rtol=1e-6)
     np.testing.assert_allclose(np.abs(np.einsum('ij,ij->i', found.v1, axes)), 1, rtol=1e-9)
+
+
+def test_the_weighted_fit_is_that_of_dipy(directions, rng):
+    """Normal equations and singular values, on signals in noise and on lost ones."""
+    axes = rng.standard_normal((2000, 3))
+    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+    signal = signals(prolate(axes, 2.5e-3, 0.3e-3), directions)
+    signal = np.maximum(np.abs(signal + rng.normal(0, 0.1, signal.shape)), np.exp(-5))
+    signal[:100] = np.exp(-5)
+    table = gradient_table(
+        np.concatenate([[0.0], np.full(20, B)]),
+        bvecs=np.concatenate([np.zeros((1, 3)), directions]),
+    )
+    theirs = TensorModel(table, fit_method='WLS').fit(np.insert(signal, 0, 1.0, axis=1))
+    ours = fit_tensors(signal, np.full(20, B), directions)
+    np.testing.assert_allclose(ours.md, theirs.md, rtol=1e-9)
+    np.testing.assert_allclose(ours.fa, theirs.fa, atol=1e-9)
+
+
+def test_equations_that_cannot_be_solved_are_dipys():
+    """One direction determines no tensor: dipy's answer of least length is given."""
+    design = np.ones((4, 7))
+    found, _ = _weighted(-design, np.full((2, 4), 0.5))
+    assert np.isfinite(found).all()
 
 
 @pytest.mark.parametrize('degrees', [1e-5, 1.0, 60.0, 90.0])
