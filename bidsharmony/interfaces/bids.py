@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
 
+from nipype.interfaces.base import File, InputMultiObject
 from niworkflows.interfaces.bids import DerivativesDataSink as _DerivativesDataSink
 
 _SPEC = json.loads(files('bidsharmony.data').joinpath('io_spec.json').read_text())
@@ -18,6 +19,13 @@ _COPIED = ('.bval', '.bvec')
 _OTHER_ENTITIES = (
     'chunk den fmap nucleus res roi sample scans segmentation staining subset tracksys volume'
 )
+
+
+class _DerivativesDataSinkInput(_DerivativesDataSink.input_spec):
+    # its name is asked for, and a long series would be hashed once for each product
+    source_file = InputMultiObject(
+        File(exists=False), mandatory=True, hash_files=False, desc='whose entities are inherited'
+    )
 
 
 class DerivativesDataSink(_DerivativesDataSink):
@@ -29,6 +37,7 @@ class DerivativesDataSink(_DerivativesDataSink):
     copied.
     """
 
+    input_spec = _DerivativesDataSinkInput
     out_path_base = ''
     # An entity that is parsed but not listed here would be added to the name once more.
     _config_entities = (

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import nibabel as nb
 import numpy as np
@@ -53,6 +55,8 @@ def load_mask(path: str | Path) -> np.ndarray:
 def iterate_volumes(path: str | Path, ixs: Iterable[int] | None = None) -> Iterator[np.ndarray]:
     """Read a series one volume at a time, in float64 and in the order of the file.
 
+    The next volume is read by a thread while the last one is worked at.
+
     Parameters
     ----------
     path : path
@@ -65,6 +69,11 @@ def iterate_volumes(path: str | Path, ixs: Iterable[int] | None = None) -> Itera
     volume : (I, J, K) float64
         in the scanner's units, header scaling applied
     """
+    return _ahead(_volumes(path, ixs))
+
+
+def _volumes(path: str | Path, ixs: Iterable[int] | None) -> Iterator[np.ndarray]:
+    """Read volumes when they are asked for."""
     image = nb.load(path)
     with contextlib.ExitStack() as stack:
         if str(path).endswith('.gz'):
@@ -75,6 +84,22 @@ def iterate_volumes(path: str | Path, ixs: Iterable[int] | None = None) -> Itera
         for ix in range(n_volumes) if ixs is None else ixs:
             volume = image.dataobj[..., ix] if image.ndim > 3 else image.dataobj
             yield np.asarray(volume, np.float64)
+
+
+def _ahead(items: Iterator[Any]) -> Iterator[Any]:
+    """Have a thread make the next item while the last one is used.
+
+    Examples
+    --------
+    >>> list(_ahead(letter for letter in 'abc'))
+    ['a', 'b', 'c']
+    """
+    end = object()
+    with contextlib.closing(items), ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = pool.submit(next, items, end)
+            yield item
 
 
 def load_finite(path: str | Path, ixs: Iterable[int]) -> np.ndarray:
@@ -157,7 +182,7 @@ def _times(steps: np.ndarray) -> np.ndarray:
 
 
 def write_volumes(path: str | Path, header: nb.Nifti1Header, volumes: Iterable[np.ndarray]) -> str:
-    """Write volumes one after the other as ``.nii.gz``, holding one of them at a time.
+    """Write volumes one after the other as ``.nii.gz``; a thread deflates one of them at a time.
 
     Parameters
     ----------
@@ -181,14 +206,21 @@ def write_volumes(path: str | Path, header: nb.Nifti1Header, volumes: Iterable[n
     with (
         Path(path).open('wb') as raw,
         igzip.IGzipFile('', 'wb', GZIP_LEVEL, raw, mtime=0) as file,
+        ThreadPoolExecutor(1) as pool,
     ):
         header.write_to(file)
         file.write(bytes(header.single_vox_offset - file.tell()))
+        last = None
         for volume in volumes:
             if volume.shape != shape[:3]:
                 raise ValueError(f'a volume of {volume.shape} in a series of {shape}')
-            file.write(np.asarray(volume, dtype=dtype).tobytes(order='F'))
+            content = np.asarray(volume, dtype=dtype).tobytes(order='F')
+            if last is not None:
+                last.result()
+            last = pool.submit(file.write, content)
             written += 1
+        if last is not None:
+            last.result()
     if written != expected:
         raise ValueError(f'{written} volumes written where the header has {expected}')
     return str(path)
