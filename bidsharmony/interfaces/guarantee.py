@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bidsharmony.interfaces.volumes import HELD_MB, iterate_volumes
+from bidsharmony.interfaces.volumes import iterate_volumes
 from bidsharmony.numerics.grids import places_in_file
 
 RATIO_LIMIT = 1e-6
@@ -35,8 +34,7 @@ def measure_series(
     """Measure what became of S_b/S_0, diffusivity, anisotropy, directions and noise.
 
     Diffusivity is that of the volumes that the trace image is made of: all b=0, and the shell
-    nearest b=1000. Each file is read a volume at a time; of the shell, the voxels of the masks are
-    held, and where these are more than `HELD_MB`, files are read again for those that are left.
+    nearest b=1000. Each file is read a volume at a time, after its b=0 volumes.
 
     Parameters
     ----------
@@ -63,98 +61,87 @@ def measure_series(
     not_finite : int
         Values of ``after`` that are not finite.
     """
-    from bidsharmony.numerics.gain import compare_diffusion, diffusion_of
+    from bidsharmony.numerics.gain import compare_diffusion
     from bidsharmony.numerics.gradients import trace_shell
-    from bidsharmony.numerics.tensor import joined
 
     bvals, b0_ixs = np.asarray(bvals, float), list(b0_ixs)
     weighted = bvals.copy()
     weighted[b0_ixs] = 0
     shell = [int(ix) for ix in trace_shell(weighted, b0_threshold=0.0).ixs]
-    columns = len({*b0_ixs, *shell})
-    held = 4 * columns * sum(int(np.count_nonzero(mask)) for mask in masks)
-    parts = max(1, math.ceil(held / (HELD_MB * 2**20)))
-    old, new = (_Witness(mask, b0_ixs, shell, slice_axis, zero_filling, parts) for mask in masks)
+    gradients = bvals[shell] - bvals[b0_ixs].mean(), np.asarray(bvecs, float)[shell]
+    sides = [_Side(path, mask, b0_ixs) for path, mask in zip((before, after), masks, strict=True)]
+    old, new = witnesses = [
+        _Witness(side, shell, *gradients, slice_axis, zero_filling) for side in sides
+    ]
     ratios = {'max_ratio_change': None, 'n_voxels': 0, 'limit': RATIO_LIMIT}
     if native:
-        ratios |= measure_ratios(before, after, b0_ixs, masks[0], witnesses=(old, new))
+        ratios |= _ratios(sides, b0_ixs, witnesses)
     else:
         new.noise = None
-        for path, witness in ((before, old), (after, new)):
-            for ix, volume in enumerate(iterate_volumes(path)):
-                witness.see(ix, volume)
-    directions = np.asarray(bvecs, float)[shell]
-    tensors = []
-    for part in range(old.parts):
-        if part:
-            for path, witness in ((before, old), (after, new)):
-                witness.turn_to(part)
-                for ix, volume in enumerate(iterate_volumes(path)):
-                    witness.take(ix, volume)
-        tensors.append(
-            diffusion_of(
-                old.signal,
-                new.signal,
-                len(b0_ixs),
-                bvals[shell] - bvals[b0_ixs].mean(),
-                directions,
-                paired=native,
-            )
-        )
-    change = compare_diffusion(
-        *(joined(side) for side in zip(*tensors, strict=True)), directions, paired=native
-    )
+        for side, witness in zip(sides, witnesses, strict=True):
+            for ix, (volume, signal) in enumerate(side):
+                witness.see(ix, volume, signal)
+    change = compare_diffusion(old.diffusion, new.diffusion, paired=native)
     noise = {name: [found, (new.noise or {}).get(name)] for name, found in old.noise.items()}
     return {**ratios, 'diffusion': {**asdict(change), 'noise': noise}}, new.not_finite
 
 
+class _Side:
+    """Pass over a file, with the signals of a mask's voxels; their mean b=0 is known first."""
+
+    def __init__(self, path: str | Path, mask: np.ndarray, b0_ixs: Sequence[int]) -> None:
+        self.path, self.mask, self.first_b0 = path, mask, min(b0_ixs)
+        self.places = places_in_file(mask)
+        total = np.zeros(len(self.places))
+        # where b=0 signals of both signs cancel, their mean is rounding and no S_0
+        self.positive = np.ones(len(self.places), bool)
+        for volume in iterate_volumes(path, b0_ixs):
+            signal = self._inside(volume)
+            total += signal
+            self.positive &= signal > 0
+        self.s0 = total / len(b0_ixs)
+
+    def _inside(self, volume: np.ndarray) -> np.ndarray:
+        return volume.reshape(-1, order='F')[self.places]
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for volume in iterate_volumes(self.path):
+            yield volume, self._inside(volume)
+
+
 class _Witness:
-    """Keep of a series, as its volumes pass, what diffusivity and noise are measured on."""
+    """Measure diffusivity and noise of a series as its volumes pass."""
 
     def __init__(
         self,
-        mask: np.ndarray,
-        b0_ixs: Sequence[int],
+        side: _Side,
         shell: Sequence[int],
+        bvals: np.ndarray,
+        bvecs: np.ndarray,
         slice_axis: int,
         zero_filling: int,
-        parts: int = 1,
     ) -> None:
-        self.mask, self.slice_axis, self.zero_filling = mask, slice_axis, zero_filling
-        self.parts, self.voxels = parts, places_in_file(mask)
-        self.columns = {ix: number for number, ix in enumerate([*b0_ixs, *shell])}
-        self.shown = {min(b0_ixs): 'b0', shell[len(shell) // 2]: 'weighted'}
-        self.turn_to(0)
+        from bidsharmony.numerics.gain import PassingDiffusion
+
+        self.side, self.slice_axis, self.zero_filling = side, slice_axis, zero_filling
+        self.shell = {ix: number for number, ix in enumerate(shell)}
+        self.shown = {side.first_b0: 'b0', shell[len(shell) // 2]: 'weighted'}
+        self.diffusion = PassingDiffusion(side.s0, bvals, bvecs)
         self.noise: dict[str, float | None] | None = dict.fromkeys(self.shown.values())
         self.not_finite = 0
 
-    def turn_to(self, part: int) -> None:
-        """Make room for the signals of one part of the mask's voxels."""
-        first, last = (len(self.voxels) * n // self.parts for n in (part, part + 1))
-        self.wanted = self.voxels[first:last]
-        self.signal = np.empty((len(self.wanted), len(self.columns)), np.float32)
-
-    def take(self, ix: int, volume: np.ndarray) -> None:
-        """Keep the signals of one volume, if it is of the shell or b=0."""
-        if ix in self.columns:
-            self.signal[:, self.columns[ix]] = volume.reshape(-1, order='F')[self.wanted]
-
-    def see(self, ix: int, volume: np.ndarray) -> None:
+    def see(self, ix: int, volume: np.ndarray, signal: np.ndarray) -> None:
         """Take what is wanted of one volume."""
         self.not_finite += int(volume.size - np.count_nonzero(np.isfinite(volume)))
-        self.take(ix, volume)
+        if ix in self.shell:
+            self.diffusion.see(self.shell[ix], signal)
         if self.noise is not None and ix in self.shown:
-            found = _relative_noise(volume, self.mask, self.slice_axis, self.zero_filling)
+            found = _relative_noise(volume, self.side.mask, self.slice_axis, self.zero_filling)
             self.noise[self.shown[ix]] = found
 
 
 def measure_ratios(
-    before: str | Path,
-    after: str | Path,
-    b0_ixs: Sequence[int],
-    mask: np.ndarray,
-    *,
-    witnesses: Sequence[_Witness] = (),
+    before: str | Path, after: str | Path, b0_ixs: Sequence[int], mask: np.ndarray
 ) -> dict[str, float | int]:
     """Compare S_b/S_0 of two files, holding one volume of each at a time.
 
@@ -164,39 +151,35 @@ def measure_ratios(
         (I, J, K, N), as scanned and as written
     b0_ixs : sequence of int
     mask : (I, J, K) bool
-    witnesses : sequence of two, optional
-        who else sees the volumes as they pass, before and after
 
     Returns
     -------
     dict
         ``max_ratio_change``, ``n_voxels``
     """
+    return _ratios([_Side(path, mask, b0_ixs) for path in (before, after)], b0_ixs)
+
+
+def _ratios(
+    sides: Sequence[_Side], b0_ixs: Sequence[int], witnesses: Sequence[_Witness] = ()
+) -> dict[str, float | int]:
+    """Compare S_b/S_0 as the volumes of two files pass, which witnesses see too."""
     from bidsharmony.numerics.gain import ratio_change
 
-    total = 0.0
-    for volume in iterate_volumes(before, b0_ixs):
-        total = total + volume
-        # where b=0 signals of both signs cancel, their mean is rounding and no S_0
-        mask = mask & (volume > 0)
-    voxels = places_in_file(mask)
-
-    def inside(volume: np.ndarray) -> np.ndarray:
-        return volume.reshape(-1, order='F')[voxels]
-
-    b0_before = inside(total / len(b0_ixs))
-    b0_after = inside(sum(iterate_volumes(after, b0_ixs)) / len(b0_ixs))
-    everywhere = np.ones((len(voxels), 1, 1), bool)
+    compared = sides[0].positive[:, None, None]
     largest, n_voxels = 0.0, 0
-    passing = zip(iterate_volumes(before), iterate_volumes(after), strict=True)
-    for ix, volumes in enumerate(passing):
-        for witness, volume in zip(witnesses, volumes, strict=False):
-            witness.see(ix, volume)
+    for ix, passing in enumerate(zip(*sides, strict=True)):
+        for witness, seen in zip(witnesses, passing, strict=False):
+            witness.see(ix, *seen)
         if ix in b0_ixs and len(b0_ixs) == 1:
             continue
-        pairs = zip((b0_before, b0_after), map(inside, volumes), strict=True)
         change = ratio_change(
-            *(np.stack(pair, axis=-1)[:, None, None] for pair in pairs), [0], everywhere
+            *(
+                np.stack([side.s0, signal], axis=-1)[:, None, None]
+                for side, (_, signal) in zip(sides, passing, strict=True)
+            ),
+            [0],
+            compared,
         )
         largest = max(largest, change.max_relative)
         n_voxels = max(n_voxels, change.n_voxels)

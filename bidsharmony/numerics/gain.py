@@ -13,7 +13,7 @@ from bidsharmony.numerics.diffusion import (
     floored,
     unit_directions,
 )
-from bidsharmony.numerics.tensor import VOXELS_AT_ONCE, Tensors, fit_tensors, joined, v1_angles
+from bidsharmony.numerics.tensor import PassingFit, Tensors, v1_angles
 
 SMALLEST_EXACT = float(np.finfo(np.float32).tiny) / 1e-7
 """Signals that the gain would bring under this have no seven digits in a float32, and are not
@@ -68,60 +68,61 @@ class DiffusionChange:
     v1_degrees: float | None
 
 
-def diffusion_of(
-    before: np.ndarray,
-    after: np.ndarray,
-    n_b0: int,
-    bvals: np.ndarray,
-    bvecs: np.ndarray,
-    *,
-    paired: bool = True,
-) -> tuple[Tensors, Tensors]:
-    """Fit the same model to voxels before and after; those without a sound signal are left out.
-
-    Parts of a mask can be given one after the other, `numerics.tensor.joined` puts them together.
+class PassingDiffusion:
+    """Measure diffusivity and anisotropy of voxels whose volumes come one at a time.
 
     Parameters
     ----------
-    before, after : (V, n), (W, n) float
-        Signals of a mask's voxels: first the b=0 volumes, then those of one shell.
-    n_b0 : int
-    bvals : (n - n_b0,) s/mm2
-        Of the shell, less the mean b-value of the b=0 volumes.
-    bvecs : (n - n_b0, 3)
-    paired : bool
-        Whether voxel i is the same place before and after.
-
-    Returns
-    -------
-    two Tensors
+    s0 : (V,) float
+        Mean signals of the b=0 volumes.
+    bvals : (n,) s/mm2
+        Of one shell, less the mean b-value of the b=0 volumes.
+    bvecs : (n, 3)
     """
-    directions = unit_directions(np.asarray(bvecs, np.float64))
-    tensor = determines_tensor(directions)
-    groups = [np.asarray(signal) for signal in (before, after)]
-    sound = [np.isfinite(g).all(axis=1) & (_s0(g, n_b0)[:, 0] > 0) for g in groups]
-    if paired:
-        sound = [sound[0] & sound[1]] * 2
-    old, new = (
-        _diffusion_of(group, some, n_b0, np.asarray(bvals, float), directions, tensor)
-        for group, some in zip(groups, sound, strict=True)
-    )
-    return old, new
+
+    def __init__(self, s0: np.ndarray, bvals: np.ndarray, bvecs: np.ndarray) -> None:
+        self.s0, self.bvals = np.asarray(s0, np.float64), np.asarray(bvals, np.float64)
+        directions = unit_directions(np.asarray(bvecs, np.float64))
+        self.has_tensor = determines_tensor(directions)
+        self.sound = np.isfinite(self.s0) & (self.s0 > 0)
+        self._divisor = np.where(self.sound, self.s0, 1.0)
+        self._fit = PassingFit(len(self.s0), self.bvals, directions) if self.has_tensor else None
+        self._sum = np.zeros(0 if self.has_tensor else len(self.s0))
+
+    def see(self, number: int, signal: np.ndarray) -> None:
+        """Take the signals, (V,), of one volume of the shell; each volume comes once."""
+        self.sound &= np.isfinite(signal)
+        b = float(self.bvals[number])
+        log_ratio = np.log(floored(signal, self._divisor, b) / self._divisor)
+        if self._fit is None:
+            self._sum -= log_ratio / b
+        else:
+            self._fit.add(number, log_ratio)
+
+    def tensors(self, which: np.ndarray) -> Tensors:
+        """Give what some of the voxels, (V,) bool, come to after all volumes.
+
+        Without directions enough for a tensor that is a mean diffusivity alone.
+        """
+        if self._fit is not None:
+            return self._fit.tensors(which)
+        md = self._sum[which] / len(self.bvals)
+        return Tensors(md, np.zeros(len(md)), np.zeros((len(md), 3)))
 
 
 def compare_diffusion(
-    old: Tensors, new: Tensors, bvecs: np.ndarray, *, paired: bool = True
+    before: PassingDiffusion, after: PassingDiffusion, *, paired: bool = True
 ) -> DiffusionChange:
-    """Compare what was fitted before and after.
+    """Compare two series of one gradient table after all their volumes have passed.
+
+    Voxels without a sound signal are left out.
 
     Parameters
     ----------
-    old, new : Tensors
-        From `diffusion_of`, of a whole mask.
-    bvecs : (n, 3)
-        Of the shell.
+    before, after : PassingDiffusion
     paired : bool
-        Whether voxels are compared one by one; if not, only medians are.
+        Whether voxel i is the same place before and after, so that voxels are compared one by one;
+        if not, only medians are.
 
     Returns
     -------
@@ -135,14 +136,19 @@ def compare_diffusion(
     Examples
     --------
     >>> rng = np.random.default_rng(0)
-    >>> signal = np.exp(-rng.uniform(0.5, 1.0, (50, 7))) * np.array([3] + 6 * [1])
     >>> axes = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]])
-    >>> tensors = diffusion_of(signal, 5 * signal, 1, np.full(6, 1e3), axes)
-    >>> found = compare_diffusion(*tensors, axes)
+    >>> before, after = (PassingDiffusion(np.full(50, s0), np.full(6, 1e3), axes) for s0 in (3, 9))
+    >>> for number in range(6):
+    ...     signal = np.exp(-rng.uniform(0.5, 1.0, 50))
+    ...     before.see(number, 3 * signal)
+    ...     after.see(number, 9 * signal)
+    >>> found = compare_diffusion(before, after)
     >>> found.method, found.md_change < 1e-12, found.v1_degrees < 1e-6
     ('tensor', True, True)
     """
-    tensor = determines_tensor(unit_directions(np.asarray(bvecs, np.float64)))
+    tensor = before.has_tensor
+    sound = before.sound & after.sound if paired else None
+    old, new = (side.tensors(side.sound if sound is None else sound) for side in (before, after))
     if not len(old.md) or not len(new.md):
         raise ValueError('no voxel of the mask has a positive b=0 signal')
     md_change = fa_change = degrees = None
@@ -161,37 +167,6 @@ def compare_diffusion(
         fa_change=fa_change,
         v1_degrees=degrees,
     )
-
-
-def _s0(signal: np.ndarray, n_b0: int) -> np.ndarray:
-    """Average the b=0 volumes, (V, 1) float64."""
-    return signal[:, :n_b0].mean(axis=1, keepdims=True, dtype=np.float64)
-
-
-def _diffusion_of(
-    signal: np.ndarray,
-    sound: np.ndarray,
-    n_b0: int,
-    bvals: np.ndarray,
-    directions: np.ndarray,
-    tensor: bool,
-) -> Tensors:
-    """Fit tensors, or only mean diffusivities where the directions determine no more.
-
-    A few voxels at a time are in double precision.
-    """
-    parts = []
-    voxels = np.flatnonzero(sound)
-    for start in range(0, len(voxels), VOXELS_AT_ONCE):
-        some = signal[voxels[start : start + VOXELS_AT_ONCE]]
-        s0 = _s0(some, n_b0)
-        ratio = floored(some[:, n_b0:], s0, bvals) / s0
-        if tensor:
-            parts.append(fit_tensors(ratio, bvals, directions, method='OLS'))
-        else:
-            md = np.mean(-np.log(ratio) / bvals, axis=1)
-            parts.append(Tensors(md, np.zeros(len(md)), np.zeros((len(md), 3))))
-    return joined(parts)
 
 
 def series_factor(gain: np.ndarray, bias: np.ndarray, strength: float = 1.0) -> np.ndarray:

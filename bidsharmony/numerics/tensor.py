@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from dipy.core.gradients import gradient_table
-from dipy.reconst.dti import TensorModel, eig_from_lo_tri, ols_fit_tensor, wls_fit_tensor
+from dipy.core.gradients import GradientTable, gradient_table
+from dipy.reconst.dti import (
+    TensorModel,
+    design_matrix,
+    eig_from_lo_tri,
+    fractional_anisotropy,
+    mean_diffusivity,
+    ols_fit_tensor,
+    wls_fit_tensor,
+)
 
 VOXELS_AT_ONCE = 20_000
 """Voxels whose tensors are fitted together: memory does not grow with the volume."""
@@ -68,12 +75,9 @@ def fit_tensors(
     >>> [round(float(v), 6) for v in (found.md[0], found.fa[0], abs(found.v1[0, 0]))]
     [0.001, 0.707107, 1.0]
     """
-    table = gradient_table(
-        np.concatenate([[0.0], bvals]),
-        bvecs=np.concatenate([np.zeros((1, 3)), directions]),
-        b0_threshold=0,
+    model = TensorModel(
+        _table(bvals, directions), fit_method=_weighted if method == 'WLS' else method
     )
-    model = TensorModel(table, fit_method=_weighted if method == 'WLS' else method)
     count = len(signal)
     md, fa, v1 = np.empty(count), np.empty(count), np.empty((count, 3))
     for start in range(0, count, VOXELS_AT_ONCE):
@@ -82,6 +86,15 @@ def fit_tensors(
         fit = model.fit(np.concatenate([np.ones((len(some), 1)), some], axis=1))
         md[part], fa[part], v1[part] = fit.md, fit.fa, fit.evecs[..., 0]
     return Tensors(md, np.nan_to_num(fa), v1)
+
+
+def _table(bvals: np.ndarray, directions: np.ndarray) -> GradientTable:
+    """Put a b=0 before the volumes of a shell, as dipy wants it."""
+    return gradient_table(
+        np.concatenate([[0.0], bvals]),
+        bvecs=np.concatenate([np.zeros((1, 3)), directions]),
+        b0_threshold=0,
+    )
 
 
 def _weighted(design: np.ndarray, data: np.ndarray, **_options: bool) -> tuple[np.ndarray, None]:
@@ -108,21 +121,66 @@ def _weighted(design: np.ndarray, data: np.ndarray, **_options: bool) -> tuple[n
     return eig_from_lo_tri(solved, min_diffusivity=_LEAST_EXPONENT / -design.min()), None
 
 
-def joined(parts: Sequence[Tensors]) -> Tensors:
-    """Put the tensors of parts of a mask together, in order.
+class PassingFit:
+    """Fit a tensor, unweighted, to each of V voxels whose signals come one volume at a time.
+
+    The estimate is the pseudo-inverse of dipy's design times the logarithms of the signals, which
+    is a sum over volumes: none of them is held.
+
+    Parameters
+    ----------
+    voxels : int
+    bvals : (n,) s/mm2
+    directions : (n, 3)
+        Unit vectors, which must determine a tensor.
 
     Examples
     --------
-    >>> joined([]).md.shape, joined([]).v1.shape
-    ((0,), (0, 3))
+    >>> axes = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]])
+    >>> unit = axes / np.linalg.norm(axes, axis=1, keepdims=True)
+    >>> fit = PassingFit(1, np.full(6, 1000.0), unit)
+    >>> for number, exponent in enumerate(-1000 * unit**2 @ [2e-3, 0.5e-3, 0.5e-3]):
+    ...     fit.add(number, np.array([exponent]))
+    >>> round(float(fit.tensors(np.array([True])).md[0]), 9)
+    0.001
     """
-    none = Tensors(np.empty(0), np.empty(0), np.empty((0, 3)))
-    return Tensors(
-        *(
-            np.concatenate([getattr(p, name) for p in (none, *parts)])
-            for name in ('md', 'fa', 'v1')
-        )
-    )
+
+    AT_ONCE = 8
+    """Volumes whose logarithms wait for one product of matrices."""
+
+    def __init__(self, voxels: int, bvals: np.ndarray, directions: np.ndarray) -> None:
+        design = design_matrix(_table(bvals, directions))
+        # the signal at b=0 is 1 and its logarithm 0: its column adds nothing
+        self._columns = np.linalg.pinv(design)[:, 1:]
+        self._least = _LEAST_EXPONENT / -design.min()
+        self._sums = np.zeros((voxels, len(self._columns)))
+        self._waiting = np.empty((self.AT_ONCE, voxels))
+        self._numbers: list[int] = []
+
+    def add(self, number: int, log_ratio: np.ndarray) -> None:
+        """Take ln(S_i / S_0), (V,), of one volume."""
+        self._waiting[len(self._numbers)] = log_ratio
+        self._numbers.append(number)
+        if len(self._numbers) == self.AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        logs = self._waiting[: len(self._numbers)]
+        self._sums += logs.T @ self._columns[:, self._numbers].T
+        self._numbers.clear()
+
+    def tensors(self, which: np.ndarray) -> Tensors:
+        """Give the tensors of some voxels, (V,) bool, after all volumes."""
+        self._flush()
+        voxels = np.flatnonzero(which)
+        md, fa, v1 = np.empty(len(voxels)), np.empty(len(voxels)), np.empty((len(voxels), 3))
+        for start in range(0, len(voxels), VOXELS_AT_ONCE):
+            part = slice(start, start + VOXELS_AT_ONCE)
+            found = eig_from_lo_tri(self._sums[voxels[part]], min_diffusivity=self._least)
+            values = found[:, :3]
+            md[part], fa[part] = mean_diffusivity(values), fractional_anisotropy(values)
+            v1[part] = found[:, 3:].reshape(-1, 3, 3)[..., 0]
+        return Tensors(md, np.nan_to_num(fa), v1)
 
 
 def v1_angles(before: Tensors, after: Tensors) -> np.ndarray:

@@ -1,5 +1,7 @@
 """The series carries the gain, and nothing else changes; on another grid one operator acts."""
 
+from pathlib import Path
+
 import nibabel as nb
 import numpy as np
 import pytest
@@ -159,24 +161,16 @@ def test_guarantee_sees_one_changed_voxel(tmp_path, rng):
     assert found['n_voxels'] == 64
 
 
-def test_what_is_held_at_once_changes_no_figure(files, node, monkeypatch):
-    """Voxels that are taken in many readings are compared as those of one."""
+def test_each_file_is_read_once_after_its_b0_volumes(files, node, monkeypatch):
+    """However many voxels and volumes there are."""
     inputs, _ = files
-    whole = HarmonizeSeries(**inputs).run(cwd=node).outputs.guarantee
     reads = []
 
     def counted(path, *ixs):
-        reads.append(path)
+        reads.append((Path(path).parent, len(ixs)))
         return volumes.iterate_volumes(path, *ixs)
 
     monkeypatch.setattr(guarantee, 'iterate_volumes', counted)
-    monkeypatch.setattr(guarantee, 'HELD_MB', 0.01)
-    parted = HarmonizeSeries(**inputs).run(cwd=node).outputs.guarantee
-    assert len(reads) > 8
-    assert parted['n_voxels'] == whole['n_voxels']
-    for key, figure in whole['diffusion'].items():
-        found = parted['diffusion'][key]
-        if key in ('md', 'md_change', 'fa', 'fa_change', 'v1_degrees') and figure is not None:
-            np.testing.assert_allclose(found, figure, rtol=1e-9, atol=1e-12)
-        else:
-            assert found == figure
+    HarmonizeSeries(**inputs).run(cwd=node)
+    assert len(reads) == 4
+    assert len(set(reads)) == 4

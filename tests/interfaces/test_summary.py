@@ -210,8 +210,8 @@ def test_several_shells(tmp_path):
     assert np.abs(adc[:, None] - sorted(expected)).min(axis=1).max() < 1e-7
 
 
-def test_slabs_change_nothing(tmp_path, monkeypatch, rng):
-    """A series that is too large to be held is read slab by slab, and gives the same images."""
+def test_parts_change_nothing(tmp_path, monkeypatch, rng):
+    """A series that is too large to be held is read several times, and gives the same images."""
     directions = rng.normal(size=(12, 3))
     bvals = np.array([0.0, *[1000.0] * 12])
     bvecs = np.concatenate(
@@ -223,7 +223,7 @@ def test_slabs_change_nothing(tmp_path, monkeypatch, rng):
     run = write(tmp_path, series, affine, bvals, bvecs)
     images = []
     for held in (128, 0.05):
-        monkeypatch.setattr('bidsharmony.interfaces.volumes.HELD_MB', held)
+        monkeypatch.setattr('bidsharmony.interfaces.summary.HELD_MB', held)
         folder = tmp_path / str(held)
         folder.mkdir()
         *_, found = summarise(run, folder)

@@ -7,16 +7,21 @@ import pytest
 from dipy.core.gradients import gradient_table
 from dipy.reconst.dti import TensorModel
 
-from bidsharmony.numerics.gain import apply_gain, compare_diffusion, diffusion_of, ratio_change
+from bidsharmony.numerics.diffusion import floored
+from bidsharmony.numerics.gain import PassingDiffusion, apply_gain, compare_diffusion, ratio_change
 from bidsharmony.numerics.tensor import Tensors, _weighted, fit_tensors, v1_angles
 
 B = 1000.0
 
 
 def diffusion_change(before, after, n_b0, bvals, bvecs, *, paired=True):
-    """Fit and compare at once."""
-    tensors = diffusion_of(before, after, n_b0, bvals, bvecs, paired=paired)
-    return compare_diffusion(*tensors, bvecs, paired=paired)
+    """Compare two series of voxels, (V, n): first the b=0 volumes, then a shell."""
+    sides = []
+    for signal in (before, after):
+        sides.append(PassingDiffusion(signal[:, :n_b0].mean(axis=1, dtype=float), bvals, bvecs))
+        for number, volume in enumerate(signal[:, n_b0:].T):
+            sides[-1].see(number, volume)
+    return compare_diffusion(*sides, paired=paired)
 
 
 @pytest.fixture
@@ -169,11 +174,32 @@ def test_tails_too_small_for_a_float32_do_not_break_the_promise():
     assert ratio_change(before, after, [0], mask).max_relative == pytest.approx(1)
 
 
-def test_memory_of_the_comparison_does_not_grow_with_voxels(directions, rng):
-    """Beside what came in, a few thousand voxels at a time are held in double precision."""
-    series = np.tile(phantom(directions, rng).reshape(-1, 22), (400, 1))
-    tracemalloc.start()
-    diffusion_change(series, series, 2, np.full(20, B), directions)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 8 * series.nbytes
+def test_memory_of_the_comparison_does_not_grow_with_volumes(rng):
+    """Of each volume a sum is kept, and no signal."""
+    peaks = []
+    for count in (16, 160):
+        vectors = rng.standard_normal((count, 3))
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        tracemalloc.start()
+        passing = PassingDiffusion(np.full(50_000, 2.0), np.full(count, B), vectors)
+        for number in range(count):
+            passing.see(number, rng.uniform(0.5, 1.5, 50_000))
+        compare_diffusion(passing, passing)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.02 * peaks[0]
+
+
+def test_volumes_that_pass_are_fitted_as_dipy_does(directions, rng):
+    """The unweighted fit, in any order of the volumes."""
+    series = phantom(directions, rng).reshape(-1, 22).astype(float)
+    s0 = series[:, :2].mean(axis=1)
+    passing = PassingDiffusion(s0, np.full(20, B), directions)
+    for number in rng.permutation(20):
+        passing.see(number, series[:, 2 + number])
+    found = passing.tensors(np.ones(256, bool))
+    ratio = floored(series[:, 2:], s0[:, None], B) / s0[:, None]
+    expected = fit_tensors(ratio, np.full(20, B), directions, 'OLS')
+    np.testing.assert_allclose(found.md, expected.md, rtol=1e-9)
+    np.testing.assert_allclose(found.fa, expected.fa, rtol=1e-9)
+    np.testing.assert_allclose(np.abs((found.v1 * expected.v1).sum(axis=1)), 1, rtol=1e-9)
