@@ -34,7 +34,6 @@ READY = $(VENV)/.ready
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
-export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS ?= 1
 # No library calls home.
 export NO_ET = 1
 export NIPYPE_NO_ET = 1

@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 # before anything that reads them is imported
 for name in ('OMP', 'OPENBLAS', 'MKL'):
     os.environ.setdefault(f'{name}_NUM_THREADS', '1')
-os.environ.setdefault('ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS', '1')
+# of N4 alone, which runs are set against; their processes have their own
+os.environ['ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS'] = '1'
 
 RUNS = 20000  # of a large study
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,9 @@ DEVICES = ('cpu', 'cuda', 'auto')
 
 BRAIN_MASKS = ('existing', 'compute')
 
+MOST_THREADS = 8
+"""That a participant takes of itself; more hardly make it faster."""
+
 AUDITS = ('quick', 'standard', 'full', 'none')
 
 
@@ -51,8 +55,10 @@ class Settings:
         whether a second dataset with the names of QSIPrep is written
     work_dir : Path or None
         where intermediate files go; None lets the supervisor place them in the output
-    nprocs, omp_nthreads : int
-        participants at a time, and threads of each
+    nprocs : int
+        participants at a time
+    omp_nthreads : int or None
+        threads of each; None shares the processors out, see `threads`
     mem_mb : float or None
         memory that participants may take together (2^20 bytes); None takes what the machine has
     participant_timeout : float or None
@@ -133,7 +139,7 @@ class Settings:
     qsiprep_compat: bool = False
     work_dir: Path | None = None
     nprocs: int = 1
-    omp_nthreads: int = 1
+    omp_nthreads: int | None = None
     mem_mb: float | None = None
     participant_timeout: float | None = None
     use_plugin: tuple[str, Mapping[str, Any]] | None = None
@@ -165,3 +171,25 @@ class Settings:
     verbose_count: int = 0
     option_files: Mapping[str, Path] = field(default_factory=dict, compare=False)
     templateflow_home: Path | None = field(default=None, compare=False)
+
+    @property
+    def threads(self) -> int:
+        """Give the threads of a participant; a step that runs elsewhere has one if none are named.
+
+        Examples
+        --------
+        >>> Settings(bids_dir=Path('/data'), output_dir=Path('/out'), omp_nthreads=3).threads
+        3
+        """
+        if self.omp_nthreads is not None:
+            return self.omp_nthreads
+        if self.use_plugin is not None:
+            return 1
+        return max(1, min(processors() // self.nprocs, MOST_THREADS))
+
+
+def processors() -> int:
+    """Count the processors that this process may run on."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -17,12 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 # Set before numpy is first imported: results and timing must not depend on the machine.
-for variable in (
-    'OMP_NUM_THREADS',
-    'OPENBLAS_NUM_THREADS',
-    'MKL_NUM_THREADS',
-    'ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS',
-):
+for variable in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'):
     os.environ.setdefault(variable, '1')
 # No library calls home from a test.
 os.environ.update(NO_ET='1', NIPYPE_NO_ET='1', TEMPLATEFLOW_AUTOUPDATE='off')

@@ -238,8 +238,8 @@ def harmonize(
 
     Notes
     -----
-    Motion, eddy currents and distortion are not corrected. N4 runs on one thread: for that,
-    ``ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS`` is set to 1 in this process.
+    Motion, eddy currents and distortion are not corrected. N4 runs on two threads: for that,
+    ``ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS`` is set to 2 in this process.
 
     Examples
     --------

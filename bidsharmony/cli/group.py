@@ -17,6 +17,7 @@ from bidsharmony.bids.records import BIDSError
 from bidsharmony.cli.listing import complain, plural, say
 from bidsharmony.cli.options import EXIT_DONE, EXIT_USAGE
 from bidsharmony.cli.progress import Stages, watching
+from bidsharmony.settings import processors
 
 AUDIT = 'group_batcheffects.json'
 
@@ -289,9 +290,11 @@ def _autoencoder(settings: Settings, stages: Stages, sample: Sample) -> Mapping[
 
 
 def _jobs(settings: Settings) -> int:
-    """Return how many processors may be used, of those there are."""
-    there = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    return max(min(settings.nprocs * settings.omp_nthreads, there or 1), 1)
+    """Return how many processors may be used, of those there are.
+
+    Only those that were asked for: the sums of deep networks depend on their number.
+    """
+    return min(settings.nprocs * (settings.omp_nthreads or 1), processors())
 
 
 def _content(

@@ -34,6 +34,7 @@ from bidsharmony.settings import (
     DEVICES,
     FINEST_VOXEL,
     MAX_GB,
+    MOST_THREADS,
 )
 
 SMALLEST_LENGTH = 1e-3
@@ -302,9 +303,9 @@ def build_parser() -> argparse.ArgumentParser:
     work.add_argument(
         '--omp-nthreads',
         type=positive_int,
-        default=1,
         metavar='N',
-        help='threads of each; the results do not depend on it (default %(default)s)',
+        help='threads of each; images do not depend on it (default: the processors there are over '
+        f'--nprocs, at most {MOST_THREADS}; the group level takes one)',
     )
     work.add_argument(
         '--mem-mb',

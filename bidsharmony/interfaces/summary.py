@@ -113,6 +113,7 @@ def save_mean_b0(dwi_file: str | Path, b0_ixs: Sequence[int], out_file: Path) ->
 class _BrainMaskInput(BaseInterfaceInputSpec):
     b0_file = File(exists=True, mandatory=True, desc='mean b=0, (I, J, K)')
     given_file = File(exists=True, desc='brain mask that came with the series, (I, J, K)')
+    threads = traits.Int(1, usedefault=True, nohash=True, desc='of the filter')
 
 
 class _BrainMaskOutput(TraitedSpec):
@@ -133,7 +134,7 @@ class BrainMask(SimpleInterface):
             mask = load_mask(self.inputs.given_file)
         else:
             b0 = load_volume(self.inputs.b0_file)
-            mask = found_brain(b0, zooms=image.header.get_zooms()[:3])
+            mask = found_brain(b0, zooms=image.header.get_zooms()[:3], threads=self.inputs.threads)
         self._results['mask_file'] = save_volume(
             Path(runtime.cwd) / 'mask.nii.gz',
             mask.astype(bool),

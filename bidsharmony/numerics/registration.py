@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,11 @@ SEED = 20240512
 
 FIELD_MM = 2.5
 """Voxel of the displacement field: canonical images are not much finer, and it is smooth."""
+
+GIVEN = 'given.npz'
+"""What the process that registers finds in its folder."""
+
+_PR_SET_PDEATHSIG = 1
 
 SYN_ITERATIONS = (40, 20, 10)
 """At 4, 2 and 1 voxels of the field."""
@@ -68,7 +78,8 @@ def register(
     """Find the displacement of each place of a template to the same anatomy of a scan.
 
     Centres of mass, then an affine, then a diffeomorphism (SyN), all by mutual information, which
-    asks for no common contrast. The same images give the same bits.
+    asks for no common contrast. The same images give the same bits, since it runs in a process of
+    its own on one thread: ITK draws and adds samples thread by thread.
 
     Parameters
     ----------
@@ -84,26 +95,56 @@ def register(
         mm, in ITK's axes (to the left, to the back, up)
     affine : (4, 4)
         of the field
+
+    Raises
+    ------
+    RuntimeError
+        if ANTs fails; what it says is on stderr
     """
+    shape, affine = covering_grid(template.shape, template_affine)
+    given = {
+        'moving': moving,
+        'moving_affine': moving_affine,
+        'template': template,
+        'template_affine': template_affine,
+        'shape': shape,
+        'affine': affine,
+    }
+    np.savez(folder / GIVEN, **given)
+    command = [sys.executable, '-m', 'bidsharmony.numerics.registration', str(folder)]
+    code = subprocess.run(command, check=False).returncode
+    (folder / GIVEN).unlink()
+    if code:
+        raise RuntimeError(f'the registration to a template ended with code {code}')
     ants = load_ants()
+    # through nibabel, which does not take half a file for a whole one as ITK does
+    warp = np.asarray(nb.load(folder / '1Warp.nii.gz').dataobj, np.float64)[..., 0, :]
+    linear = ants.read_transform(str(folder / '0GenericAffine.mat'))
+    return composed(warp, affine, linear.parameters, linear.fixed_parameters), affine
+
+
+def _main(folder: Path) -> None:
+    """Register what `register` has put into a folder; ends when that process does."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    ants = load_ants(threads=1)
     # the only way to hand antspyx a seed for the sampling
     ants.config.set_ants_deterministic(on=True, seed_value=SEED)
-    shape, affine = covering_grid(template.shape, template_affine)
-    fixed = ants.resample_image_to_target(
-        as_ants(template, template_affine), as_ants(np.zeros(shape), affine), 'linear'
-    )
+    with np.load(folder / GIVEN, allow_pickle=False) as given:
+        fixed = ants.resample_image_to_target(
+            as_ants(given['template'], given['template_affine'], ants),
+            as_ants(np.zeros(given['shape']), given['affine'], ants),
+            'linear',
+        )
+        moving = as_ants(given['moving'], given['moving_affine'], ants)
     ants.registration(
         fixed,
-        as_ants(moving, moving_affine),
+        moving,
         'SyN',
         outprefix=f'{folder}/',
         reg_iterations=SYN_ITERATIONS,
         **AFFINE,
     )
-    # through nibabel, which does not take half a file for a whole one as ITK does
-    warp = np.asarray(nb.load(folder / '1Warp.nii.gz').dataobj, np.float64)[..., 0, :]
-    linear = ants.read_transform(str(folder / '0GenericAffine.mat'))
-    return composed(warp, affine, linear.parameters, linear.fixed_parameters), affine
 
 
 def composed(
@@ -166,3 +207,7 @@ class Mover:
         return self._transform.apply_to_image(
             as_ants(data, affine), self._target, interpolation='linear'
         ).numpy()
+
+
+if __name__ == '__main__':
+    _main(Path(sys.argv[1]))

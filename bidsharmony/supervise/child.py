@@ -301,7 +301,7 @@ def _harmonize(
             staging_dir=staging,
             work_dir=work_dir,
             method=method_of(job.settings),
-            threads=job.settings.omp_nthreads,
+            threads=job.settings.threads,
             crash_dir=job.log_file.parent,
             plugin=plugin,
             report=report,

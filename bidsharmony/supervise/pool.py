@@ -44,12 +44,7 @@ LONGEST_TMPDIR = 75
 
 SHORT_TMPDIRS = ('/tmp', '/var/tmp', '/dev/shm')
 
-ONE_THREAD = (
-    'ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS',
-    'OMP_NUM_THREADS',
-    'OPENBLAS_NUM_THREADS',
-    'MKL_NUM_THREADS',
-)
+ONE_THREAD = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
 
 
 class Interrupted(KeyboardInterrupt):
@@ -169,7 +164,7 @@ def make_jobs(settings: Settings, collection: Collection) -> list[Job]:
 
 
 def child_environment(output_dir: Path) -> dict[str, str]:
-    """Give what children find in their environment: one thread, no network, no HOME.
+    """Give what children find in their environment: no threads of libraries, network or HOME.
 
     TemplateFlow unpacks and indexes its archive on import (10 s) unless its folder holds a file.
     """

@@ -97,6 +97,7 @@ def init_dwi_wf(
         where its derivatives are collected
     method : Method
     threads : int
+        of the network and of what else can use them; images do not depend on it
     name : str
     sharing : Sharing or None
         what it shares with other runs of its session
@@ -113,7 +114,7 @@ def init_dwi_wf(
     workflow = Workflow(name=name)
 
     mean_b0 = Node(MeanB0(b0_ixs=b0_ixs), name='mean_b0')
-    brain = Node(BrainMask(), name='brain_mask')
+    brain = Node(BrainMask(threads=threads), name='brain_mask')
     if checked.brain_mask is not None:
         brain.inputs.given_file = str(checked.brain_mask)
     workflow.connect([(mean_b0, brain, [('b0_file', 'b0_file')])])

@@ -199,7 +199,7 @@ def test_every_option_is_written(here):
         ]
     )
     keys = set(tomllib.loads(config_text(settings, build_parser()._actions)))
-    unset = {'use-plugin', 'bids-filter-file', 'scanner-from', 'output-resolution'}
+    unset = {'use-plugin', 'bids-filter-file', 'scanner-from', 'output-resolution', 'omp-nthreads'}
     named = {
         next(name for name in action.option_strings if name.startswith('--'))[2:]
         for action in build_parser()._actions

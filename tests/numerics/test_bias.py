@@ -1,5 +1,9 @@
 """N4 finds a known field, and where it cannot help the image is left alone."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -32,6 +36,26 @@ def test_bits_repeat(shaded):
     image, mask, _ = shaded
     first, second = (estimate_bias(image, mask, ZOOMS, 2).field for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.skipif(not hasattr(os, 'sched_setaffinity'), reason='processors cannot be chosen')
+def test_bits_do_not_depend_on_the_number_of_processors(shaded, tmp_path):
+    """N4 has two threads on one processor too, whatever the environment asks for."""
+    image, mask, _ = shaded
+    np.savez(tmp_path / 'given.npz', image=image, mask=mask)
+    code = (
+        'import os, sys\n'
+        'os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n'
+        'import numpy as np\n'
+        'from bidsharmony.numerics.bias import estimate_bias\n'
+        'given = np.load(sys.argv[1])\n'
+        f'found = estimate_bias(given["image"], given["mask"], {ZOOMS!r}, 2).field\n'
+        'sys.stdout.buffer.write(found.tobytes())'
+    )
+    environment = {**os.environ, 'ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS': '7'}
+    command = [sys.executable, '-c', code, tmp_path / 'given.npz']
+    alone = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout
+    assert alone == estimate_bias(image, mask, ZOOMS, 2).field.tobytes()
 
 
 @pytest.mark.parametrize(
