@@ -59,9 +59,15 @@ def cell_spectrum(
     >>> [int(index) for index in np.unravel_index(cells.argmax(), cells.shape)]
     [10, 0]
     """
+    return _windowed_spectrum(slices, [_faded(mask, pixels) for mask in masks], pixels)
+
+
+def _windowed_spectrum(
+    slices: np.ndarray, windows: Sequence[np.ndarray], pixels: Sequence[float]
+) -> np.ndarray:
+    """Measure what `cell_spectrum` does behind windows that are known."""
     total, count = np.zeros((CELLS, CELLS)), 0
-    for image, mask in zip(slices, masks, strict=True):
-        window = _faded(mask, pixels)
+    for image, window in zip(slices, windows, strict=True):
         weight = window.sum()
         if not weight > 0:
             continue
@@ -105,12 +111,13 @@ def equalised(
     shown = np.flatnonzero(masks.any(axis=(1, 2)))
     spread = np.linspace(0, len(shown) - 1, min(MEASURED, len(shown)))
     shown = shown[np.rint(spread).astype(int)]
+    windows = [_faded(mask, pixels) for mask in masks[shown]]
     out, gains = np.empty_like(images), np.zeros(reference.shape)
     for c, (channel, wanted) in enumerate(zip(images, reference, strict=True)):
         gain = np.zeros_like(wanted)
         measured = channel[shown]
         for _ in range(ROUNDS):
-            missing = wanted - cell_spectrum(measured, masks[shown], pixels)
+            missing = wanted - _windowed_spectrum(measured, windows, pixels)
             # of power: half of it is that of amplitudes
             gain = np.clip(gain + 0.5 * missing, -MOST, MOST)
             gains[c] = ndimage.gaussian_filter(gain, SMOOTHING, mode='nearest')

@@ -195,8 +195,10 @@ def sampling(
         weights[-1] = 1.0  # the highest frequency of an even number of samples is there once
     sigma = fwhm / FWHM_PER_SD / length
     weights *= np.exp(-2 * (np.pi * sigma * waves) ** 2)
-    places = (np.arange(n_out) + 0.5)[:, None] / n_out - (np.arange(n_in) + 0.5) / n_in
-    matrix = np.tensordot(np.cos(2 * np.pi * places[..., None] * waves), weights, axes=1) / n_in
+    # the cosine of a difference is a sum of products: two products of matrices for all pairs
+    theirs, ours = (2 * np.pi * ((np.arange(n) + 0.5) / n)[:, None] * waves for n in (n_out, n_in))
+    matrix = (np.cos(theirs) * weights) @ np.cos(ours).T / n_in
+    matrix += (np.sin(theirs) * weights) @ np.sin(ours).T / n_in
     return np.ascontiguousarray(matrix, np.float32)
 
 

@@ -209,9 +209,13 @@ def effective_fwhm(
         Along either axis, mm; None where too few frequencies stand out of the noise.
     """
     found = []
+    windows, their_windows = (
+        [taper(one, tuple(np.array(lengths_mm) / one.shape)) for one in some]
+        for some in (mask, reference_mask)
+    )
     for axis in (0, 1):
-        ours, floor = _power_along(images, mask, axis, lengths_mm)
-        theirs, _ = _power_along(reference, reference_mask, axis, lengths_mm)
+        ours, floor = _power_along(images, windows, axis, lengths_mm)
+        theirs, _ = _power_along(reference, their_windows, axis, lengths_mm)
         count = min(len(ours), len(theirs))
         frequencies = np.arange(count) / lengths_mm[axis]
         noise = sigma**2 * floor
@@ -233,7 +237,7 @@ def effective_fwhm(
 
 
 def _power_along(
-    slices: np.ndarray, masks: np.ndarray, axis: int, lengths_mm: Sequence[float]
+    slices: np.ndarray, windows: Sequence[np.ndarray], axis: int, lengths_mm: Sequence[float]
 ) -> tuple[np.ndarray, float]:
     """Sum the power of tapered slices by frequency along one axis, low frequencies across.
 
@@ -245,10 +249,9 @@ def _power_along(
         What white noise of variance 1 has there.
     """
     total, floor = 0.0, 0.0
-    for image, mask in zip(slices, masks, strict=True):
-        if not mask.any():
+    for image, window in zip(slices, windows, strict=True):
+        if not window.any():
             continue
-        window = taper(mask, tuple(np.array(lengths_mm) / mask.shape))
         centred = (image - np.sum(image * window) / window.sum()) * window
         if axis == 1:
             centred, window = centred.T, window.T
@@ -256,7 +259,7 @@ def _power_along(
         low = int(ACROSS * lengths_mm[1 - axis])
         spectrum = np.fft.fft(np.fft.rfft(centred, axis=0), axis=1)
         kept = np.r_[0 : low + 1, across - low : across] if low else np.array([0])
-        area = np.prod(lengths_mm) / mask.size
+        area = np.prod(lengths_mm) / window.size
         total = total + area**2 * np.sum(np.abs(spectrum[:, kept]) ** 2, axis=1)
         floor += area**2 * len(kept) * np.sum(window**2)
     return np.asarray(total), float(floor)
