@@ -195,8 +195,11 @@ def floored(signal: np.ndarray, s0: np.ndarray, b: float) -> np.ndarray:
 
 
 def finite(values: np.ndarray) -> np.ndarray:
-    """Return float64 values, 0 where they are not finite."""
-    return np.nan_to_num(np.asarray(values, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    """Return float64 values, 0 where they are not finite; the same array if all are."""
+    values = np.asarray(values, np.float64)
+    if np.isfinite(values).all():
+        return values
+    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def unit_directions(bvecs: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from bidsharmony.numerics.gradients import B_CANONICAL
 
@@ -151,7 +152,12 @@ def noise_sigma(image: np.ndarray, mask: np.ndarray, axis: int, stride: int = 1)
     thinned = (slice(None), slice(None, None, stride), slice(None, None, stride))
     image = np.moveaxis(np.asarray(image, np.float64), axis, 0)[thinned]
     mask = np.moveaxis(np.asarray(mask, bool), axis, 0)[thinned] & np.isfinite(image)
-    if min(image.shape[1:]) < 3 or not mask.any():
+    if not mask.any():
+        return 0.0
+    # pixels beside the mask count for nothing
+    box = ndimage.find_objects(mask.astype(np.int8))[0]
+    image, mask = image[box], mask[box]
+    if min(image.shape[1:]) < 3:
         return 0.0
     # centred, so that squares keep their digits
     image = np.where(mask, image - image[mask].mean(), 0)

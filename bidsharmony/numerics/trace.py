@@ -170,22 +170,22 @@ def _diffusivity(
     As the volumes of the shell pass, those outside are averaged and the signals near are kept.
     """
     adc = np.zeros(s0.size)
-    outside, inside = places_in_file((s0 > 0) & ~near), places_in_file(near)
     flat = s0.reshape(-1, order='F')
+    outside, inside = places_in_file((s0 > 0) & ~near), places_in_file(near)
+    level, total = flat[outside], np.zeros(len(outside))
     parts = max(1, int(np.ceil(4 * len(inside) * len(bvals) / (held_mb * 2**20))))
     for part, places in enumerate(np.array_split(inside, parts)):
-        kept = np.empty((len(places), len(bvals)), np.float32)
+        kept = np.empty((len(bvals), len(places)), np.float32)
         for ix, volume in enumerate(shell()):
             values = volume.reshape(-1, order='F')
-            kept[:, ix] = finite(values[places])
+            kept[ix] = finite(values[places])
             if part == 0 and len(outside):
-                level = flat[outside]
                 signal = floored(values[outside], level, bvals[ix])
-                adc[outside] -= np.log(signal / level) / bvals[ix]
+                total -= np.log(signal / level) / bvals[ix]
         for start in range(0, len(places), VOXELS_AT_ONCE):
             some = slice(start, start + VOXELS_AT_ONCE)
-            level = flat[places[some], None]
-            ratio = floored(kept[some], level, bvals) / level
+            s0_here = flat[places[some], None]
+            ratio = floored(kept[:, some].T, s0_here, bvals) / s0_here
             adc[places[some]] = fit_tensors(ratio, bvals, directions).md
-    adc[outside] /= len(bvals)
+    adc[outside] = total / len(bvals)
     return adc.reshape(s0.shape, order='F')
