@@ -25,7 +25,7 @@ from csv_tables import write_table
 from spaces import SPACE, write_template
 
 from bidsharmony.cli.parser import parse_args
-from bidsharmony.supervise.needs import run_needs, shape_of
+from bidsharmony.supervise.needs import grid_of, run_needs
 
 FOV = (240.0, 240.0, 144.0)  # mm
 SIDECAR = {
@@ -97,14 +97,16 @@ def peaks(command: list[str], out: Path, work: Path) -> dict[str, float]:
     most = dict.fromkeys(('own', 'server', 'out', 'work'), 0.0)
     looked = 0.0
     while process.poll() is None:
-        family = list(descendants(process.pid))
-        # the server is what the participants are forked from
-        memory = {pid: private_mb(pid) for pid, _ in family}
-        parents = {parent for _, parent in family}
-        now = {
-            'own': max((mb for pid, mb in memory.items() if pid not in parents), default=0.0),
-            'server': max((mb for pid, mb in memory.items() if pid in parents), default=0.0),
-        }
+        own = server = 0.0
+        for child in children(process.pid):
+            # the server is what the participants are forked from; what they start is theirs
+            participants = children(child)
+            if participants:
+                server = max(server, private_mb(child))
+            for participant in participants:
+                family = (participant, *descendants(participant))
+                own = max(own, sum(map(private_mb, family)))
+        now = {'own': own, 'server': server}
         if time.monotonic() - looked > 0.2:
             now |= {'out': folder_mb(out), 'work': folder_mb(work)}
             looked = time.monotonic()
@@ -115,14 +117,18 @@ def peaks(command: list[str], out: Path, work: Path) -> dict[str, float]:
     return most
 
 
-def descendants(pid: int) -> Iterator[tuple[int, int]]:
-    """List the processes below one, with their parents."""
+def children(pid: int) -> list[int]:
+    """List the processes that one has started."""
     try:
-        children = Path(f'/proc/{pid}/task/{pid}/children').read_text().split()
+        return list(map(int, Path(f'/proc/{pid}/task/{pid}/children').read_text().split()))
     except OSError:
-        return
-    for child in map(int, children):
-        yield child, pid
+        return []
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """List the processes below one."""
+    for child in children(pid):
+        yield child
         yield from descendants(child)
 
 
@@ -165,7 +171,7 @@ def main() -> None:
                 [sys.executable, '-m', 'bidsharmony.cli.participant', *arguments], out, work
             )
             seconds = time.monotonic() - began
-            needs = run_needs(shape_of(image), parse_args(arguments))
+            needs = run_needs(*grid_of(image), parse_args(arguments))
         figures = (
             *(found['own'], needs.memory, found['out'], needs.output),
             *(found['work'], needs.work, found['server'], seconds),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 import time
 from collections.abc import Callable
@@ -20,7 +21,13 @@ from bidsharmony.network.model import N_CONDITIONS, Harmonizer
 from bidsharmony.network.recipe import Recipe
 from bidsharmony.network.training import TRAINING, load_individuals, twin_tensors
 from bidsharmony.network.weights import load_weights
-from bidsharmony.numerics.texture import ANGLES, DISTANCES, FEATURES
+from bidsharmony.numerics.texture import (
+    ANGLES,
+    DISTANCES,
+    FEATURES,
+    _quantise,
+    glcm_features,
+)
 from bidsharmony.physics.pairs import draw_twins
 
 BLOCKS = 5
@@ -126,7 +133,15 @@ def network(machine: float) -> dict[str, float]:
 
 
 def panels(slices: int = 30) -> dict[str, float]:
-    """Time spectra and textures of one run, and the textures by scikit-image slice by slice."""
+    """Time spectra and textures of one run, and textures by others.
+
+    Returns
+    -------
+    dict
+        ``ms`` of all, ``slices``; ``times_looped``, how many times as long textures alone take by
+        scikit-image slice by slice; ``times_mirp``, how many times as long as ours they take by
+        mirp, where it is installed (extra ``crosscheck``).
+    """
     rng = np.random.default_rng(0)
     shape = (160, 190, slices)
     x, y = np.indices(shape[:2])
@@ -149,11 +164,37 @@ def panels(slices: int = 30) -> dict[str, float]:
                     for name in FEATURES:
                         graycoprops(counts, name)
 
-    return {
+    found = {
         'ms': ours,
         'slices': len(audit['mask']),
         'times_looped': milliseconds(looped, 1) / ours,
     }
+    if importlib.util.find_spec('mirp'):
+        slices_, masks = audit['before'][:, 0].astype(np.float32), audit['mask']
+        levels = _quantise(slices_, masks, LEVELS).astype(float)
+        theirs = milliseconds(lambda: by_mirp(levels, masks), 1)
+        found['times_mirp'] = theirs / milliseconds(lambda: glcm_features(slices_, masks), 5)
+    return found
+
+
+def by_mirp(levels: np.ndarray, masks: np.ndarray) -> None:
+    """Compute the same textures of one channel by mirp, whose levels are given."""
+    import logging
+
+    import mirp
+
+    logging.disable()
+    for distance in DISTANCES:
+        mirp.extract_features(
+            image=levels,
+            mask=masks.astype(int),
+            by_slice=True,
+            base_discretisation_method='none',
+            base_feature_families='glcm',
+            glcm_distance=[float(distance)],
+            glcm_spatial_method='2.5d_direction_merge',
+        )
+    logging.disable(logging.NOTSET)
 
 
 def training(anatomy: Path, machine: float) -> dict[str, float]:

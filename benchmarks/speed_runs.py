@@ -101,11 +101,11 @@ def folders() -> Iterator[tuple[Path, Path, Path]]:
         yield tuple(Path(folder) / name for name in ('raw', 'out', 'work'))
 
 
-def resources_of(out: Path, participant: str) -> dict[str, tuple[float, float]]:
-    """Read seconds and memory (MB) of a participant's steps, by the last part of their names."""
+def resources_of(out: Path, participant: str) -> dict[str, tuple[float, ...]]:
+    """Read seconds, processor seconds and memory (MB) of a participant's steps."""
     table = next((out / 'logs').rglob(f'{participant}_resources.tsv'))
     rows = [line.split('\t') for line in table.read_text().splitlines()[1:]]
-    return {name: (float(seconds), float(memory)) for name, seconds, _, memory in rows}
+    return {name: tuple(map(float, figures)) for name, *figures in rows}
 
 
 def timed(shape: tuple[int, int, int], volumes: int, repeats: int) -> dict[str, float]:
@@ -114,8 +114,8 @@ def timed(shape: tuple[int, int, int], volumes: int, repeats: int) -> dict[str, 
     Returns
     -------
     dict
-        ``seconds`` (the least of some), ``compute`` of that run, and ``memory_mb``, the most that
-        its process held, libraries included.
+        ``seconds`` (the least of some), ``compute`` of that run, ``processor`` (seconds of all
+        its threads), and ``memory_mb``, the most that its process held, libraries included.
     """
     best: dict[str, float] = {}
     with folders() as (raw, out, work):
@@ -132,10 +132,12 @@ def timed(shape: tuple[int, int, int], volumes: int, repeats: int) -> dict[str, 
                     'seconds': seconds,
                     'compute': sum(
                         took
-                        for name, (took, _) in steps.items()
+                        for name, (took, *_) in steps.items()
                         if name.rsplit('.', 1)[-1] in COMPUTING
                     ),
-                    'memory_mb': max(memory for _, memory in steps.values()),
+                    # between steps one thread works
+                    'processor': seconds + sum(cpu - took for took, cpu, _ in steps.values()),
+                    'memory_mb': max(memory for *_, memory in steps.values()),
                 }
     return best
 

@@ -18,6 +18,7 @@ from bidsharmony.supervise.reasons import judge
 from tests import tiny_dataset
 from tests.test_supervise import job_of
 
+ZOOMS = (2.0, 2.0, 2.0)
 SMALL = Needs(memory=100, output=20, work=30)
 
 
@@ -155,12 +156,14 @@ def test_this_machine_has_some():
 @pytest.mark.parametrize('ending', ['.nii', '.nii.gz'])
 def test_shapes_are_read(tmp_path, kind, order, ending):
     """Both versions of the header, both byte orders, compressed and not."""
-    image = kind(np.zeros((5, 6, 7, 2), np.int16), np.eye(4))
-    image = kind(image.dataobj, np.eye(4), image.header.as_byteswapped(order))
+    affine = np.diag([2.0, 2.5, 3.0, 1.0])
+    image = kind(np.zeros((5, 6, 7, 2), np.int16), affine)
+    image = kind(image.dataobj, affine, image.header.as_byteswapped(order))
     path = tmp_path / f'sub-01_dwi{ending}'
     nb.save(image, path)
     assert nb.load(path).header.endianness == order
     assert needs.shape_of(path) == (5, 6, 7, 2)
+    assert needs.grid_of(path)[1] == pytest.approx((2.0, 2.5, 3.0))
 
 
 @pytest.mark.parametrize(
@@ -177,14 +180,22 @@ def test_what_cannot_be_read_needs_no_more_than_the_least(tmp_path, content):
 def test_needs_grow_with_the_series(tmp_path):
     """The memory with the voxels of a volume, the disk with all of them."""
     settings = settings_of(tmp_path)
-    small = needs.run_needs((64, 64, 30, 10), settings)
-    large = needs.run_needs((128, 128, 60, 10), settings)
-    longer = needs.run_needs((64, 64, 30, 100), settings)
+    small = needs.run_needs((64, 64, 30, 10), ZOOMS, settings)
+    large = needs.run_needs((128, 128, 60, 10), ZOOMS, settings)
+    longer = needs.run_needs((64, 64, 30, 100), ZOOMS, settings)
     assert small.memory < large.memory
+    assert longer.memory == small.memory
     assert small.output < longer.output
     assert small.work < longer.work
     # where the steps are jobs of a cluster, the process here waits for them
     there = settings_of(tmp_path, use_plugin=('SLURM', {}))
-    assert needs.run_needs((128, 128, 60, 10), there).memory < small.memory
+    assert needs.run_needs((128, 128, 60, 10), ZOOMS, there).memory < small.memory
+    # a voxel of half the size along each axis
+    finer = needs.run_needs((64, 64, 30, 10), ZOOMS, settings_of(tmp_path, output_resolution=1.0))
+    assert finer.output - 20 == pytest.approx(8 * (small.output - 20))
+    assert finer.memory > small.memory
+    assert needs.run_needs((64, 64, 30, 10), ZOOMS, settings_of(tmp_path, rician=True)).work > (
+        small.work
+    )
     raw = tiny_dataset.write_run(tmp_path, 'sub-01')
     assert needs.shape_of(raw) == (*tiny_dataset.SHAPE, 7)

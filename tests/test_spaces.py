@@ -249,8 +249,8 @@ def test_templates_count_among_the_needs(tmp_path):
     """A finer grid takes more memory and more of the disk."""
     templates.write_template(tmp_path)
     settings = Settings(bids_dir=tmp_path, output_dir=tmp_path, templateflow_home=tmp_path)
-    none = run_needs((24, 24, 12, 7), settings)
-    tiny = run_needs((24, 24, 12, 7), replace(settings, output_spaces=('Tiny',)))
+    none = run_needs((24, 24, 12, 7), (8, 8, 8), settings)
+    tiny = run_needs((24, 24, 12, 7), (8, 8, 8), replace(settings, output_spaces=('Tiny',)))
     assert tiny.memory >= none.memory + 350
     assert tiny.output > none.output
     assert tiny.work > none.work

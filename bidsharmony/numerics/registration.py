@@ -111,7 +111,8 @@ def register(
         'affine': affine,
     }
     np.savez(folder / GIVEN, **given)
-    command = [sys.executable, '-m', 'bidsharmony.numerics.registration', str(folder)]
+    # -P: nothing is imported from the folder that this happens to run in
+    command = [sys.executable, '-P', '-m', 'bidsharmony.numerics.registration', str(folder)]
     code = subprocess.run(command, check=False).returncode
     (folder / GIVEN).unlink()
     if code:

@@ -22,8 +22,14 @@ from bidsharmony.settings import Settings
 SERVER_MB = 350.0
 """Of the process that participants are forked from: libraries that they share."""
 
-LEAST_MB = 400.0
+LEAST_MB = 500.0
 """Of a participant's own process, whatever its images."""
+
+VOLUMES = 55
+"""Maps, volumes and what the network holds of them, each of a volume's size in 32 bits."""
+
+FINER_VOLUMES = 24
+"""Volumes that are at hand at a time on the grid of ``--output-resolution``."""
 
 FIELD_MB, FIELD_OUTPUT_MB = 400.0, 8.0
 """Of a registration to a template, and of the displacement field that it writes."""
@@ -32,6 +38,9 @@ MB = 2**20
 
 NIFTI1_BYTES, NIFTI2_BYTES = 348, 540
 """Sizes of the headers, which each begins with."""
+
+# size, and where shape and voxel are: types, first byte
+_LAYOUTS = ((NIFTI1_BYTES, '8h', 40, '8f', 76), (NIFTI2_BYTES, '8q', 16, '8d', 104))
 
 NOTHING = (0, 0, 0)
 
@@ -60,7 +69,7 @@ def needs_of(runs: Sequence[DwiRun], settings: Settings) -> Needs:
     Runs are processed one after the other, so that the largest one counts for the memory, and
     what they leave adds up on the disk. What cannot be read needs next to nothing: it is refused.
     """
-    each = [run_needs(shape_of(run.image), settings) for run in runs]
+    each = [run_needs(*grid_of(run.image), settings) for run in runs]
     return Needs(
         max((needs.memory for needs in each), default=0.0),
         sum(needs.output for needs in each),
@@ -69,7 +78,12 @@ def needs_of(runs: Sequence[DwiRun], settings: Settings) -> Needs:
 
 
 def shape_of(image: Path) -> tuple[int, ...]:
-    """Read the shape out of a NIfTI header; that of nothing where there is none.
+    """Read the shape out of a NIfTI header; that of nothing where there is none."""
+    return grid_of(image)[0]
+
+
+def grid_of(image: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Read shape and voxel (mm) out of a NIfTI header; those of nothing where there is none.
 
     nibabel would bring half a second of imports, which the supervisor does without.
     """
@@ -79,32 +93,42 @@ def shape_of(image: Path) -> tuple[int, ...]:
         with opened(image, 'rb') as file:
             head = file.read(NIFTI2_BYTES)
         for order in '<>':
-            for size, layout, start in ((NIFTI1_BYTES, '8h', 40), (NIFTI2_BYTES, '8q', 16)):
+            for size, layout, start, sizes, pixdim in _LAYOUTS:
                 if struct.unpack_from(f'{order}i', head)[0] == size:
                     rank, *shape = struct.unpack_from(f'{order}{layout}', head, start)
+                    zooms = struct.unpack_from(f'{order}{sizes}', head, pixdim)[1:4]
                     found = tuple(shape[:rank])
-                    return found if len(found) >= 3 and min(found) > 0 else NOTHING
-    return NOTHING
+                    if len(found) >= 3 and min(found) > 0:
+                        return found, zooms
+                    return NOTHING, NOTHING
+    return NOTHING, NOTHING
 
 
-def run_needs(shape: Sequence[int], settings: Settings) -> Needs:
+def run_needs(shape: Sequence[int], zooms: Sequence[float], settings: Settings) -> Needs:
     """Estimate what a run needs; ``benchmarks/resources.py`` holds it against measurements.
 
     Of the memory, the libraries and the network are the most; maps and volumes that are at hand at
-    a time come on top, and the voxels of the brain in all volumes of a shell.
+    a time come on top. How many volumes a series has counts for the disk alone.
 
     Parameters
     ----------
     shape : (I, J, K) or (I, J, K, N)
+    zooms : three float
+        Voxel, mm.
     settings : Settings
     """
     volume = 4 * math.prod(shape[:3]) / MB
     number = shape[3] if len(shape) > 3 else 1
+    written = volume
+    if (voxel := settings.output_resolution) and all(0 < zoom < math.inf for zoom in zooms):
+        written *= math.prod(zooms) / voxel**3
     memory = LEAST_MB
     # on a cluster the steps take their memory elsewhere
     if settings.use_plugin is None:
-        memory += (25 + number) * volume
-    output, work = 20 + (number + 8) * volume, 20 + (number + 10) * volume
+        memory += VOLUMES * volume + FINER_VOLUMES * max(written - volume, 0)
+    output, work = 20 + (number + 8) * written, 20 + (number + 10) * written
+    if settings.denoise != 'none' or settings.rician:
+        work += (number + 2) * volume
     for template in find_templates(settings.output_spaces, settings.templateflow_home):
         grid = 4 * math.prod(shape_of(template.home / template.image)) / MB
         if settings.use_plugin is None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from bidsharmony import __version__
 from bidsharmony.cli.options import build_parser
 from bidsharmony.cli.parser import parse_args
-from bidsharmony.settings import Settings
+from bidsharmony.settings import MOST_THREADS, Settings
 from tests.datasets import write_dataset
 from tests.tiny_dataset import write_weights
 
@@ -289,3 +290,27 @@ def test_help_is_quick_and_light(repository):
     assert not HEAVY & set(run.stderr.split())
     # beside Python's own start, since the machine may be slow or busy
     assert min(seconds[script]) < max(0.5, 8 * min(seconds['pass']))
+
+
+@pytest.mark.parametrize(
+    ('more', 'threads'),
+    [
+        ('', 6),
+        ('--nprocs 2', 3),
+        ('--nprocs 9', 1),
+        ('--omp-nthreads 40', 40),
+        ('--nprocs 2 --omp-nthreads 5', 5),
+    ],
+)
+def test_processors_are_shared_out(here, monkeypatch, more, threads):
+    """Those that this process may run on, unless a number is given."""
+    monkeypatch.setattr('bidsharmony.settings.processors', lambda: 6)
+    assert parse_args([*['raw', 'out', 'participant'], *more.split()]).threads == threads
+
+
+def test_threads_of_other_machines_are_not_guessed(here, monkeypatch):
+    """A large machine takes no more than some threads; steps on a cluster take one."""
+    monkeypatch.setattr('bidsharmony.settings.processors', lambda: 128)
+    settings = parse_args(['raw', 'out', 'participant'])
+    assert settings.threads == MOST_THREADS
+    assert replace(settings, use_plugin=('SLURM', {})).threads == 1

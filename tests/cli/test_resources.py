@@ -41,7 +41,7 @@ def test_each_participant_has_its_estimate(dataset):
     settings = Settings(bids_dir=dataset, output_dir=dataset.parent / 'out')
     rows = {line.split()[0]: line.split() for line in told(dataset)[1:5]}
     for subject, shape in SHAPES.items():
-        needs = run_needs(shape, settings)
+        needs = run_needs(shape, (1, 1, 1), settings)
         expected = [f'{-int(-mb // 1)}' for mb in (needs.memory, needs.output, needs.work)]
         assert rows[f'sub-{subject}'][1::2] == expected
     assert ' '.join(rows['sub-04'][7:]) == 'without 1 image that cannot be read'
@@ -60,7 +60,7 @@ def test_memory_is_held_against_what_is_there(dataset, nprocs, mem_mb, met, verd
     """The largest that may meet, and what they share."""
     line = told(dataset, nprocs=nprocs, mem_mb=mem_mb)[-2]
     settings = Settings(bids_dir=dataset, output_dir=dataset)
-    together = SERVER_MB + sum(run_needs(SHAPES[name], settings).memory for name in met)
+    together = SERVER_MB + sum(run_needs(SHAPES[name], (1, 1, 1), settings).memory for name in met)
     assert line == (
         f'memory at --nprocs {nprocs}: up to {-int(-together // 1)} MB (350 MB of them shared), '
         f'{mem_mb} MB are there: {verdict}'
@@ -70,7 +70,7 @@ def test_memory_is_held_against_what_is_there(dataset, nprocs, mem_mb, met, verd
 def test_disk_is_held_against_what_is_free(dataset, monkeypatch):
     """All outputs stay, and only the work folders of those that run at a time are there."""
     settings = Settings(bids_dir=dataset, output_dir=dataset)
-    each = [run_needs(shape, settings) for shape in (*SHAPES.values(), (0, 0, 0))]
+    each = [run_needs(shape, (1, 1, 1), settings) for shape in (*SHAPES.values(), (0, 0, 0))]
     wanted = sum(needs.output for needs in each) + max(needs.work for needs in each)
     line = told(dataset)[-1]
     assert line == (
