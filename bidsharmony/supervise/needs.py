@@ -127,8 +127,8 @@ def run_needs(shape: Sequence[int], zooms: Sequence[float], settings: Settings) 
     if settings.use_plugin is None:
         memory += VOLUMES * volume + FINER_VOLUMES * max(written - volume, 0)
     output, work = 20 + (number + 8) * written, 20 + (number + 10) * written
-    if settings.denoise != 'none' or settings.rician:
-        work += (number + 2) * volume
+    for step in (settings.denoise != 'none', settings.rician):
+        work += step * (number + 2) * volume
     for template in find_templates(settings.output_spaces, settings.templateflow_home):
         grid = 4 * math.prod(shape_of(template.home / template.image)) / MB
         if settings.use_plugin is None:
