@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +95,11 @@ def _ahead(items: Iterator[Any]) -> Iterator[Any]:
     >>> list(_ahead(letter for letter in 'abc'))
     ['a', 'b', 'c']
     """
-    end = object()
+    end, here = object(), copy_context()  # what numpy is to say of numbers is the caller's
     with contextlib.closing(items), ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, items, end)
+        coming = pool.submit(here.run, next, items, end)
         while (item := coming.result()) is not end:
-            coming = pool.submit(next, items, end)
+            coming = pool.submit(here.run, next, items, end)
             yield item
 
 

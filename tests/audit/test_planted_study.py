@@ -206,8 +206,8 @@ def test_deep_results_take_their_places(tmp_path, monkeypatch):
         seen['slices'] = len(sample)
         return 'it did not converge'
 
-    monkeypatch.setattr(group, '_deep_probe', lambda settings, sample: deep(sample))
-    monkeypatch.setattr(group, '_autoencoder', lambda settings, sample: curves(sample))
+    monkeypatch.setattr(group, '_deep_probe', lambda settings, stages, sample: deep(sample))
+    monkeypatch.setattr(group, '_autoencoder', lambda settings, stages, sample: curves(sample))
     found = audit(tmp_path, audit='full')
     assert found['scanner_id']['model'] == 'a network'
     assert found['scanner_id']['retrained']['after']['n_slices'] == seen['slices'] == 6
