@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -188,8 +189,19 @@ class Settings:
         return max(1, min(processors() // self.nprocs, MOST_THREADS))
 
 
-def processors() -> int:
-    """Count the processors that this process may run on."""
+def processors(quota: Path = Path('/sys/fs/cgroup/cpu.max')) -> int:
+    """Count the processors that this process may run on.
+
+    Parameters
+    ----------
+    quota : Path
+        where the kernel says how much of them a container may use (``docker --cpus``): the
+        microseconds of processors, or ``max``, in a period of microseconds
+    """
+    count = os.cpu_count() or 1
     if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        count = len(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError, ValueError):
+        allowed, period = map(int, quota.read_text().split())
+        count = min(count, max(1, allowed // period))
+    return count

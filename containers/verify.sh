@@ -139,6 +139,8 @@ same "$WORK/sif" apptainer
 # What the definition pulls is what the image was built on, and wheels are those of this machine.
 archive="$WORK/base-image.tar"
 if [ "$ENGINE" = docker ]; then
+    # a builder keeps what it pulled to itself
+    docker pull --quiet "$BASE" >/dev/null || fail 'docker pull'
     docker save --output "$archive" "$BASE"
 else
     builder push --quiet "$BASE" "docker-archive:$archive:$BASE" >/dev/null

@@ -194,8 +194,24 @@ def test_needs_grow_with_the_series(tmp_path):
     finer = needs.run_needs((64, 64, 30, 10), ZOOMS, settings_of(tmp_path, output_resolution=1.0))
     assert finer.output - 20 == pytest.approx(8 * (small.output - 20))
     assert finer.memory > small.memory
+    coarser = needs.run_needs(
+        (64, 64, 30, 10), ZOOMS, settings_of(tmp_path, output_resolution=4.0)
+    )
+    # the maps do not shrink with the series
+    volume = 4 * 64 * 64 * 30 / MB
+    assert coarser.output == pytest.approx(20 + (10 / 8 + 8) * volume)
     assert needs.run_needs((64, 64, 30, 10), ZOOMS, settings_of(tmp_path, rician=True)).work > (
         small.work
     )
+
+
+def test_mppca_holds_the_whole_series(tmp_path):
+    """And threads of the network hold slices."""
+    shape = (128, 128, 60, 100)
+    plain = needs.run_needs(shape, ZOOMS, settings_of(tmp_path, omp_nthreads=1))
+    denoised = needs.run_needs(shape, ZOOMS, settings_of(tmp_path, denoise='mppca'))
+    assert denoised.memory > 5 * 4 * math.prod(shape) / MB
+    more = needs.run_needs(shape, ZOOMS, settings_of(tmp_path, omp_nthreads=8))
+    assert more.memory == plain.memory + 6 * needs.THREAD_MB
     raw = tiny_dataset.write_run(tmp_path, 'sub-01')
     assert needs.shape_of(raw) == (*tiny_dataset.SHAPE, 7)

@@ -239,7 +239,9 @@ def harmonize(
     Notes
     -----
     Motion, eddy currents and distortion are not corrected. N4 runs on two threads: for that,
-    ``ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS`` is set to 2 in this process.
+    ``ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS`` is set to 2 in this process. Where ITK was used
+    before, its number of threads stays, and the last digits of the bias field may differ from
+    those of the command.
 
     Examples
     --------

@@ -305,7 +305,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=positive_int,
         metavar='N',
         help='threads of each; images do not depend on it (default: the processors there are over '
-        f'--nprocs, at most {MOST_THREADS}; the group level takes one)',
+        f'--nprocs, at most {MOST_THREADS}; steps on a cluster and the group level take one)',
     )
     work.add_argument(
         '--mem-mb',

@@ -214,11 +214,10 @@ class Stages:
             self.table.look()
 
     def say(self, who: str, line: str) -> None:
-        """Tell a line that is worth one of its own on stdout where there is no table."""
-        if self.table is None:
+        """Tell a line that is worth one of its own on stdout where nobody sees the table there."""
+        if self.table is None or not sys.stdout.isatty():
             say(f'{who}, {line}\n')
-        else:
-            self.tell(f'{who}, {line}')
+        self.tell(f'{who}, {line}')
 
 
 class _Above:

@@ -34,7 +34,7 @@ class _HarmonizeSummaryInput(BaseInterfaceInputSpec):
     weights = File(exists=True, desc='weights instead of the shipped ones')
     strength = traits.Range(0.0, 1.0, 1.0, usedefault=True, desc='0 leaves the scan as it is')
     zero_filling = traits.Int(1, usedefault=True, desc='pixels for each acquired one, in plane')
-    threads = traits.Int(1, usedefault=True, nohash=True, desc='threads of torch')
+    threads = traits.Int(1, usedefault=True, nohash=True, desc='that pass slices')
     device = traits.Str('cpu', usedefault=True, desc='where the network runs')
 
 

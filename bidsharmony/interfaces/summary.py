@@ -19,7 +19,6 @@ from nipype.interfaces.base import (
 
 from bidsharmony.interfaces.files import read_gradients
 from bidsharmony.interfaces.volumes import (
-    HELD_MB,
     geometry_header,
     iterate_volumes,
     load_mask,
@@ -28,6 +27,10 @@ from bidsharmony.interfaces.volumes import (
     write_volumes,
 )
 from bidsharmony.numerics.gradients import B_CANONICAL, trace_shell
+
+HELD_MB = 128
+"""Of the brain's signals that the trace image is made of, held at once (2^20 bytes); what is more
+is read again."""
 
 
 class _PairTraceInput(BaseInterfaceInputSpec):

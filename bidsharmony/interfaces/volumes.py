@@ -17,10 +17,6 @@ GZIP_LEVEL = 1
 """Of ISA-L, which has 0 to 3: a quarter of the time of zlib's level 1, for the same size
 (``benchmarks/speed.py --only gzip``)."""
 
-HELD_MB = 128
-"""Of a series that are held at once (2^20 bytes), however many volumes it has; what is more is
-read again, slab by slab."""
-
 _GEOMETRY = (
     'dim_info',
     'slice_start',

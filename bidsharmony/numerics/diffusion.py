@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -56,10 +56,15 @@ def mean_b0(series: np.ndarray, b0_ixs: Sequence[int] | np.ndarray) -> np.ndarra
     >>> mean_b0(np.array([[[[1.0, 9.0, 2.0]]]]), [0, 2]).ravel().tolist()
     [1.5]
     """
-    total = np.zeros(series.shape[:3])
-    for ix in b0_ixs:
-        total += finite(series[..., ix])
-    return (total / len(b0_ixs)).astype(np.float32)
+    return mean_of(series[..., ix] for ix in b0_ixs)
+
+
+def mean_of(volumes: Iterable[np.ndarray]) -> np.ndarray:
+    """Average volumes that come one at a time; what is not finite counts as 0, float32."""
+    total, count = 0.0, 0
+    for volume in volumes:
+        total, count = total + finite(volume), count + 1
+    return (total / count).astype(np.float32)
 
 
 def brain_mask(

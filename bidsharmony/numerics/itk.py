@@ -19,7 +19,11 @@ processors there are: so their number is the same everywhere. On two, N4 takes .
 
 
 def load_ants(threads: int = THREADS) -> Any:
-    """Import antspyx with its number of threads, which the first call of a process settles."""
+    """Import antspyx with its number of threads, which the first call of a process settles.
+
+    Where somebody else has used ITK before, in the process of a notebook for instance, that number
+    stays, and the last digits of what N4 gives are those of another number of threads.
+    """
     os.environ[THREADS_VARIABLE] = str(threads)
     import ants
 

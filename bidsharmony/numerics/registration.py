@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import signal
 import subprocess
 import sys
@@ -99,7 +100,9 @@ def register(
     Raises
     ------
     RuntimeError
-        if ANTs fails; what it says is on stderr
+        if ANTs fails, with the last line of what it says; all of it is on stderr
+    MemoryError
+        if it was killed, which is how a kernel takes memory back
     """
     shape, affine = covering_grid(template.shape, template_affine)
     given = {
@@ -112,11 +115,27 @@ def register(
     }
     np.savez(folder / GIVEN, **given)
     # -P: nothing is imported from the folder that this happens to run in
-    command = [sys.executable, '-P', '-m', 'bidsharmony.numerics.registration', str(folder)]
-    code = subprocess.run(command, check=False).returncode
+    command = [sys.executable, '-P', '-m', 'bidsharmony.numerics.registration']
+    # where this process has the package from, installed or not
+    home = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join([home, *filter(None, [os.environ.get('PYTHONPATH')])])
+    ended = subprocess.run(
+        [*command, str(folder), str(os.getpid())],
+        env={**os.environ, 'PYTHONPATH': path},
+        stderr=subprocess.PIPE,
+        text=True,
+        errors='replace',
+        check=False,
+    )
     (folder / GIVEN).unlink()
-    if code:
-        raise RuntimeError(f'the registration to a template ended with code {code}')
+    sys.stderr.write(ended.stderr)
+    if ended.returncode == -signal.SIGKILL:
+        raise MemoryError('the registration to a template was killed')
+    if ended.returncode:
+        last = (ended.stderr.strip().splitlines() or [''])[-1]
+        raise RuntimeError(
+            f'the registration to a template ended with code {ended.returncode}: {last}'
+        )
     ants = load_ants()
     # through nibabel, which does not take half a file for a whole one as ITK does
     warp = np.asarray(nb.load(folder / '1Warp.nii.gz').dataobj, np.float64)[..., 0, :]
@@ -124,10 +143,13 @@ def register(
     return composed(warp, affine, linear.parameters, linear.fixed_parameters), affine
 
 
-def _main(folder: Path) -> None:
+def _main(folder: Path, parent: int) -> None:
     """Register what `register` has put into a folder; ends when that process does."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        # it died before the kernel was asked to tell
+        raise RuntimeError('who asked for the registration is gone')
     ants = load_ants(threads=1)
     # the only way to hand antspyx a seed for the sampling
     ants.config.set_ants_deterministic(on=True, seed_value=SEED)
@@ -211,4 +233,4 @@ class Mover:
 
 
 if __name__ == '__main__':
-    _main(Path(sys.argv[1]))
+    _main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -15,11 +15,12 @@ from bidsharmony.numerics.diffusion import (
     determines_tensor,
     finite,
     floored,
+    mean_of,
     unit_directions,
 )
 from bidsharmony.numerics.gradients import B_CANONICAL, trace_shell
 from bidsharmony.numerics.grids import places_in_file
-from bidsharmony.numerics.tensor import VOXELS_AT_ONCE, fit_tensors
+from bidsharmony.numerics.tensor import chunks, fit_tensors
 
 MASK_GROWS = 2
 """Voxels beyond the mask whose trace image comes from a tensor, too."""
@@ -132,7 +133,7 @@ def trace_weighted(
     shell = trace_shell(without_b0, b0_threshold=0.0)
     found = np.array(shell.ixs)
     directions = unit_directions(np.asarray(bvecs, np.float64))[found]
-    s0 = np.maximum(_mean(read(b0_ixs.tolist()), len(b0_ixs)), 0).astype(np.float64)
+    s0 = np.maximum(mean_of(read(b0_ixs.tolist())), 0).astype(np.float64)
     fitted = determines_tensor(directions)
     near = np.zeros(s0.shape, bool)
     if fitted:
@@ -149,12 +150,6 @@ def trace_weighted(
         extrapolated=not B_NEAR_CANONICAL[0] <= shell.b <= B_NEAR_CANONICAL[1],
         n_directions=count_directions(directions),
     )
-
-
-def _mean(volumes: Iterable[np.ndarray], count: int) -> np.ndarray:
-    """Average some volumes, (I, J, K) float32."""
-    total = sum(finite(volume) for volume in volumes)
-    return (total / count).astype(np.float32)
 
 
 def _diffusivity(
@@ -182,8 +177,7 @@ def _diffusivity(
             if part == 0 and len(outside):
                 signal = floored(values[outside], level, bvals[ix])
                 total -= np.log(signal / level) / bvals[ix]
-        for start in range(0, len(places), VOXELS_AT_ONCE):
-            some = slice(start, start + VOXELS_AT_ONCE)
+        for some in chunks(len(places), len(bvals)):
             s0_here = flat[places[some], None]
             ratio = floored(kept[:, some].T, s0_here, bvals) / s0_here
             adc[places[some]] = fit_tensors(ratio, bvals, directions).md

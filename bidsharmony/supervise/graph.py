@@ -67,7 +67,7 @@ def harmonize_runs(
     staging_dir, work_dir : Path
     method : Method
     threads : int
-        of torch
+        of what can use them; images do not depend on it
     crash_dir : Path
         for nipype's account of a node that fails
     plugin : callable or None

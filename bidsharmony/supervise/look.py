@@ -23,8 +23,9 @@ COLUMNS = {
         'Units': 's',
     },
     'memory_mb': {
-        'Description': 'largest memory of the process in between (2^20 bytes); libraries that it '
-        'shares with other participants count in full',
+        'Description': 'largest memory of the process in between (2^20 bytes), without that of a '
+        'registration, which has one of its own; libraries that it shares with other participants '
+        'count in full',
         'Units': 'MB',
     },
 }

@@ -31,6 +31,12 @@ VOLUMES = 55
 FINER_VOLUMES = 24
 """Volumes that are at hand at a time on the grid of ``--output-resolution``."""
 
+THREAD_MB, THREADS_COUNTED = 90.0, 2
+"""Of each thread that passes slices through the network, beyond those that `LEAST_MB` counts."""
+
+DENOISED = 5.5
+"""Times the whole series, in 32 bits, that MP-PCA holds at its peak."""
+
 FIELD_MB, FIELD_OUTPUT_MB = 400.0, 8.0
 """Of a registration to a template, and of the displacement field that it writes."""
 
@@ -108,7 +114,8 @@ def run_needs(shape: Sequence[int], zooms: Sequence[float], settings: Settings) 
     """Estimate what a run needs; ``benchmarks/resources.py`` holds it against measurements.
 
     Of the memory, the libraries and the network are the most; maps and volumes that are at hand at
-    a time come on top. How many volumes a series has counts for the disk alone.
+    a time come on top. How many volumes a series has counts for the disk, and for MP-PCA alone,
+    which holds them all.
 
     Parameters
     ----------
@@ -126,7 +133,12 @@ def run_needs(shape: Sequence[int], zooms: Sequence[float], settings: Settings) 
     # on a cluster the steps take their memory elsewhere
     if settings.use_plugin is None:
         memory += VOLUMES * volume + FINER_VOLUMES * max(written - volume, 0)
-    output, work = 20 + (number + 8) * written, 20 + (number + 10) * written
+        memory += THREAD_MB * max(settings.threads - THREADS_COUNTED, 0)
+        if settings.denoise == 'mppca':
+            memory = max(memory, LEAST_MB + DENOISED * number * volume)
+    # maps stay on the grid of the scan, or lie on the canonical one
+    maps = max(volume, written)
+    output, work = 20 + number * written + 8 * maps, 20 + number * written + 10 * maps
     for step in (settings.denoise != 'none', settings.rician):
         work += step * (number + 2) * volume
     for template in find_templates(settings.output_spaces, settings.templateflow_home):

@@ -139,6 +139,11 @@ def test_lines_on_training_stand_in_the_table(monkeypatch, capsys):
     stages.begin('audit')
     stages.say('deep probe', 'epoch 1')
     assert told == ['audit', 'deep probe, epoch 1']
+    # a file or a pipe has its lines all the same
+    assert capsys.readouterr().out == 'deep probe, epoch 1\n'
+    monkeypatch.setattr(sys.stdout, 'isatty', lambda: True)
+    stages.say('deep probe', 'epoch 2')
+    assert told[-1] == 'deep probe, epoch 2'
     assert capsys.readouterr().out == ''
 
 

@@ -13,7 +13,7 @@ import pytest
 from bidsharmony import __version__
 from bidsharmony.cli.options import build_parser
 from bidsharmony.cli.parser import parse_args
-from bidsharmony.settings import MOST_THREADS, Settings
+from bidsharmony.settings import MOST_THREADS, Settings, processors
 from tests.datasets import write_dataset
 from tests.tiny_dataset import write_weights
 
@@ -314,3 +314,16 @@ def test_threads_of_other_machines_are_not_guessed(here, monkeypatch):
     settings = parse_args(['raw', 'out', 'participant'])
     assert settings.threads == MOST_THREADS
     assert replace(settings, use_plugin=('SLURM', {})).threads == 1
+
+
+@pytest.mark.parametrize(
+    ('text', 'most'),
+    [('200000 100000', 2), ('50000 100000', 1), ('max 100000', 10**6), ('', 10**6)],
+)
+def test_a_container_has_the_processors_that_it_was_given(tmp_path, monkeypatch, text, most):
+    """Of those there are; a part of one counts as one."""
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda _: range(16), raising=False)
+    quota = tmp_path / 'cpu.max'
+    assert processors(quota) == 16
+    quota.write_text(text)
+    assert processors(quota) == min(16, most)

@@ -1,5 +1,7 @@
 """What is written can be read back, with its geometry, and its bytes depend on nothing else."""
 
+import errno
+import threading
 import time
 
 import nibabel as nb
@@ -113,3 +115,45 @@ def test_canonical_grid_keeps_the_space(series):
     np.testing.assert_allclose(header.get_best_affine(), affine, atol=1e-5)
     assert int(header['sform_code']) == 2
     assert int(header['qform_code']) == 1
+
+
+def test_an_error_in_the_middle_comes_after_what_was_read(tmp_path, rng):
+    """A file that was cut off gives its first volumes, then the error, in the caller's thread."""
+    path = tmp_path / 'series.nii.gz'
+    nb.save(nb.Nifti1Image(rng.normal(size=(16, 16, 16, 6)), np.eye(4)), path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    read = 0
+    with pytest.raises((EOFError, OSError, ValueError)):  # noqa: PT012
+        for volume in iterate_volumes(path):
+            assert volume.shape == (16, 16, 16)
+            read += 1
+    assert 1 <= read < 6
+
+
+def test_who_stops_early_leaves_no_thread(tmp_path, rng):
+    """The file is closed, and nothing goes on."""
+    path = tmp_path / 'series.nii.gz'
+    nb.save(nb.Nifti1Image(rng.normal(size=(8, 8, 8, 6)), np.eye(4)), path)
+    before = threading.active_count()
+    volumes = iterate_volumes(path)
+    next(volumes)
+    volumes.close()
+    assert threading.active_count() == before
+
+
+def test_a_disk_that_is_full_is_told(tmp_path, monkeypatch):
+    """What fails while a thread deflates is raised where volumes are handed over."""
+    header = nb.Nifti1Header()
+    header.set_data_dtype(np.float32)
+    header.set_data_shape((4, 4, 4, 3))
+    full = OSError(errno.ENOSPC, 'No space left on device')
+
+    def write(self, content):
+        if len(content) == 4 * 4**3:
+            raise full
+        return len(content)
+
+    monkeypatch.setattr('bidsharmony.interfaces.volumes.igzip.IGzipFile.write', write)
+    monkeypatch.setattr('bidsharmony.interfaces.volumes.igzip.IGzipFile.tell', lambda self: 348)
+    with pytest.raises(OSError, match='No space left'):
+        write_volumes(tmp_path / 'x.nii.gz', header, [np.zeros((4, 4, 4))] * 3)

@@ -1,5 +1,7 @@
 """A head that was moved by a known affine is found again, whatever its contrast, bit by bit."""
 
+import subprocess
+
 import numpy as np
 import pytest
 
@@ -62,3 +64,22 @@ def test_field_covers_the_template():
     last = np.linalg.inv(affine) @ oblique @ [*(np.array(SHAPE) - 1), 1]
     assert (last[:3] <= np.array(shape) - 1 + 1e-6).all()
     assert (last[:3] > np.array(shape) - 2).all()
+
+
+@pytest.mark.parametrize(
+    ('script', 'error', 'said'),
+    [
+        ('import sys; sys.exit("No space left on device")', RuntimeError, 'No space left'),
+        ('import os; os.kill(os.getpid(), 9)', MemoryError, 'was killed'),
+    ],
+)
+def test_what_ends_a_registration_is_told(tmp_path, monkeypatch, script, error, said):
+    """By its last words, or by what the kernel does where memory ends."""
+    run = subprocess.run
+
+    def fail(command, **options):
+        return run([command[0], '-c', script], **options)
+
+    monkeypatch.setattr(subprocess, 'run', fail)
+    with pytest.raises(error, match=said):
+        found(tmp_path / 'ants', [0, 500, 800])
