@@ -49,17 +49,22 @@ def tree_hash(folder: Path) -> tuple[str, int]:
     ...     tree_hash(Path(folder))[0][:8], tree_hash(Path(folder))[1]
     ('c57763b2', 1)
     """
+    lines = [f'{name} {digest}\n' for name, digest in sorted(file_hashes(folder).items())]
+    return hashlib.sha256(''.join(lines).encode()).hexdigest(), len(lines)
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """Hash every file of an output that is promised to be the same."""
     files = {
         path.relative_to(folder).as_posix(): path
         for path in folder.rglob('*')
         if path.is_file() or path.is_symlink()
     }
-    lines = [
-        f'{name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n'
-        for name, path in sorted(files.items())
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in files.items()
         if not name.startswith(OUTSIDE)
-    ]
-    return hashlib.sha256(''.join(lines).encode()).hexdigest(), len(lines)
+    }
 
 
 @dataclass(frozen=True)
@@ -292,16 +297,19 @@ def compare(
     """Run a study under each condition; a row for each, as `HEADER` names its cells."""
     rows: list[tuple[str, ...]] = []
     known = conditions()
-    reference = ''
+    reference, files = '', {}
     for name in known if chosen is None else chosen:
         out = folder / 'out'
         known[name](study, out)
         found, count = tree_hash(out)
-        reference = reference or found
+        here = file_hashes(out)
+        reference, files = reference or found, files or here
         rows.append((study.name, name, found, str(count), 'yes' if found == reference else 'no'))
         report('  '.join(rows[-1]))
         if found != reference:
-            # what differs can be looked at
+            # what differs is named, and can be looked at with --keep
+            other = (one for one in sorted({*files, *here}) if files.get(one) != here.get(one))
+            report('\n'.join(f'  differs: {one}' for one in other))
             out.rename(folder / f'differs {len(rows)}')
         else:
             shutil.rmtree(out)

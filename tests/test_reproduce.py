@@ -4,7 +4,16 @@ import shutil
 
 import pytest
 
-from tests.reproduce import Call, compare, conditions, elsewhere, tiny_study, tree_hash
+from tests import reproduce
+from tests.reproduce import (
+    Call,
+    Study,
+    compare,
+    conditions,
+    elsewhere,
+    tiny_study,
+    tree_hash,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -63,3 +72,23 @@ def test_every_condition_is_told_apart():
     """Names of conditions are rows of the table."""
     assert len(conditions()) >= 14
     assert next(iter(conditions())) == '1 process'
+
+
+def test_what_differs_is_named(tmp_path, monkeypatch):
+    """A row says that a tree is another, and lines below which of its files are."""
+
+    def leave(text):
+        def run(study, out):
+            (out / 'logs').mkdir(parents=True)
+            (out / 'logs' / 'log').write_text(text)
+            (out / 'same').write_text('same')
+            (out / 'other').write_text(text)
+
+        return run
+
+    monkeypatch.setattr(reproduce, 'conditions', lambda: {'a': leave('1'), 'b': leave('2')})
+    said = []
+    rows = compare(Study('heads', tmp_path, (), ()), tmp_path, report=said.append)
+    assert [row[-1] for row in rows] == ['yes', 'no']
+    assert said[-1] == '  differs: other'
+    assert (tmp_path / 'differs 2' / 'other').read_text() == '2'
