@@ -25,7 +25,7 @@ SERVER_MB = 350.0
 LEAST_MB = 500.0
 """Of a participant's own process, whatever its images."""
 
-VOLUMES = 55
+VOLUMES = 60
 """Maps, volumes and what the network holds of them, each of a volume's size in 32 bits."""
 
 FINER_VOLUMES = 24
