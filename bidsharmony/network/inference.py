@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from bidsharmony.numerics.slices import (
     through_plane,
     throughplane_kernel,
 )
+from bidsharmony.numerics.threads import in_threads
 
 #: What the canonical images are, in sidecar keys (s, T, s/mm2).
 CANONICAL = {
@@ -137,7 +137,7 @@ def harmonize_summary(
     weights : Path or Weights, optional
         A file, or what was loaded from one; the shipped weights if None.
     threads : int
-        That pass slices through the network; the result does not depend on it.
+        That share out slices and images; the result does not depend on it.
     strength : float
         From 1 to 0: how much the canonical images are the network's; the rest is what entered it,
         the scan on the canonical grid over its b=0 scale. The gain is the whole one.
@@ -176,17 +176,20 @@ def harmonize_summary(
     kernel = np.ones(1)
     if not _has_profile(metadata, profile):
         kernel = throughplane_kernel(acquired, spacing, profile)
-    thick = [through_plane(image / scale, ras_axis, kernel) for image in images]
+    thick = in_threads(threads, lambda i: through_plane(i / scale, ras_axis, kernel), images)
     if inside is not None:
         # thin slices hold less fluid beside tissue: measured again where all are alike
         unit = robust_scale(*thick, inside)
         thick, scale = [image / np.float32(unit) for image in thick], scale * unit
     # cubic interpolation as in training (physics.pairs.to_grid); its undershoot is cut off
-    fine = np.stack([np.maximum(resample_to_shape(i, shape, order=3), 0) for i in thick])
+    fine = np.stack(
+        in_threads(threads, lambda i: np.maximum(resample_to_shape(i, shape, order=3), 0), thick)
+    )
     layout = (ras_axis, *_ROWS_COLUMNS[ras_axis])
     marks = _marks(
         fine.transpose(layout[0] + 1, 0, layout[1] + 1, layout[2] + 1),
         None if mask is None else apply_orientation(mask, to_ras).transpose(layout),
+        threads,
     )
     out, log_gain, error = _run(network, fine, ras_axis, {**metadata, **marks}, threads, device)
     pixels = np.linalg.norm(grid_affine[:3, :3], axis=0)
@@ -202,6 +205,7 @@ def harmonize_summary(
                 out.transpose(0, *(a + 1 for a in layout)),
                 fine_mask.transpose(layout),
                 pixels[list(layout[1:])],
+                threads=threads,
             )
             out = slices.transpose(0, *(a + 1 for a in np.argsort(layout)))
     smoothed = smooth_gain(log_gain, ras_axis, network)
@@ -219,6 +223,7 @@ def harmonize_summary(
             affine=ras_affine,
             network=network,
             zero_filling=zero_filling,
+            threads=threads,
         )
         out, error = held, np.maximum(error, np.abs(held - out).mean(axis=0))
     resolution[ras_axis] = acquired
@@ -302,7 +307,7 @@ def _has_profile(metadata: Mapping[str, object], profile: float) -> bool:
     return isinstance(averaged, int | float) and averaged >= profile
 
 
-def _marks(slices: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
+def _marks(slices: np.ndarray, mask: np.ndarray | None, threads: int) -> dict[str, float]:
     """Measure noise and sharpness on each slice that shows enough brain, and take the medians.
 
     Parameters
@@ -313,7 +318,7 @@ def _marks(slices: np.ndarray, mask: np.ndarray | None) -> dict[str, float]:
     """
     if mask is not None:
         slices = slices[telling(mask)]
-    found = [marks for marks in map(measured_marks, slices) if marks]
+    found = [marks for marks in in_threads(threads, measured_marks, slices) if marks]
     return {key: float(np.median([m[key] for m in found])) for key in (found[0] if found else ())}
 
 
@@ -368,9 +373,7 @@ def _run(
 
     before = torch.get_num_threads()
     try:
-        # threads share out slices, not the sums within one: the bits stay the same
-        with ThreadPoolExecutor(threads) as pool:
-            parts = list(pool.map(passed, slices.split(_SLICES_AT_ONCE)))
+        parts = in_threads(threads, passed, slices.split(_SLICES_AT_ONCE))
     finally:
         torch.set_num_threads(before)
     stacked = torch.cat(parts).numpy().transpose(1, 0, 2, 3)  # (4, S, H, W)

@@ -36,6 +36,7 @@ def hold_to_scan(
     affine: np.ndarray,
     network: Weights,
     zero_filling: int,
+    threads: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, list[float | None]]:
     """Bring the output back to the scan, and blend it towards the scan where that does not return.
 
@@ -59,6 +60,8 @@ def hold_to_scan(
     network : Weights
     zero_filling : int
         Reconstructed pixels for each acquired one, in plane.
+    threads : int
+        The result does not depend on it.
 
     Returns
     -------
@@ -71,7 +74,7 @@ def hold_to_scan(
     inplane = [ix for ix in range(3) if ix != axis]
     zooms = [float(np.linalg.norm(affine[:3, ix])) for ix in inplane]
     reference = out[0] / np.exp(log_gain)
-    resolution = _resolution(scan[0], reference, mask, axis, zooms, network, zero_filling)
+    resolution = _resolution(scan[0], reference, mask, axis, zooms, network, zero_filling, threads)
     widths = [
         resolution[ix] or zero_filling * zoom for ix, zoom in zip(inplane, zooms, strict=True)
     ]
@@ -79,6 +82,7 @@ def hold_to_scan(
         *(np.moveaxis(images, axis - 3, -3) for images in (out, smoothed, np.stack(scan), mask)),
         zooms=zooms,
         fwhm=[float(np.sqrt(max(width**2 - network.fwhm_mm**2, 0))) for width in widths],
+        threads=threads,
     )
     blend = np.ascontiguousarray(np.moveaxis(weight, 0, axis))
     return out + blend * (fine * np.exp(smoothed) - out), blend, resolution
@@ -92,6 +96,7 @@ def _resolution(
     zooms: Sequence[float],
     network: Weights,
     zero_filling: int,
+    threads: int,
 ) -> list[float | None]:
     """Measure what a scan resolves in plane, mm by axis; None along the slice axis.
 
@@ -107,6 +112,7 @@ def _resolution(
         lengths_mm=[b0.shape[ix] * zoom for ix, zoom in zip(inplane, zooms, strict=True)],
         reference_fwhm_mm=network.fwhm_mm,
         sigma=sigma,
+        threads=threads,
     )
     found: list[float | None] = [None] * 3
     for ix, zoom, width in zip(inplane, zooms, measured, strict=True):

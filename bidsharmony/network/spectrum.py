@@ -13,7 +13,12 @@ from bidsharmony.numerics.slices import telling
 
 
 def even_out(
-    network: Weights, images: np.ndarray, masks: np.ndarray, pixels: Sequence[float]
+    network: Weights,
+    images: np.ndarray,
+    masks: np.ndarray,
+    pixels: Sequence[float],
+    *,
+    threads: int = 1,
 ) -> tuple[np.ndarray, tuple[tuple[float, float], ...] | None]:
     """Give a run's axial slices the spectrum that the network leaves on average over scanners.
 
@@ -26,6 +31,8 @@ def even_out(
         The brain.
     pixels : two float
         mm, along H and W.
+    threads : int
+        The result does not depend on it.
 
     Returns
     -------
@@ -40,7 +47,7 @@ def even_out(
         return images, None
     told = np.zeros_like(masks)
     told[shown] = masks[shown]
-    out, gain = equalised(images, told, network.spectrum, pixels)
+    out, gain = equalised(images, told, network.spectrum, pixels, threads=threads)
     middle = (np.arange(gain.shape[-1]) + 0.5) * CELL
     radius = np.hypot(middle[:, None], middle)
     inside = (radius >= FREE) & (radius <= PASSED / network.spacing_mm)

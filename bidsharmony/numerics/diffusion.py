@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from dipy.segment.mask import multi_median
@@ -11,6 +10,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from bidsharmony.numerics.gradients import B_CANONICAL, NO_DIRECTION
+from bidsharmony.numerics.threads import in_threads
 
 ADC_LIMIT = 5e-3
 """Faster than free water at 37 degrees Celsius (3e-3), as flow and noise can make it (mm2/s)."""
@@ -135,8 +135,7 @@ def _smooth(b0: np.ndarray, threads: int) -> np.ndarray:
             first - low : last - low
         ]
 
-    with ThreadPoolExecutor(count) as pool:
-        parts = list(pool.map(part, edges[:-1], edges[1:]))
+    parts = in_threads(count, part, edges[:-1], edges[1:])
     return np.moveaxis(np.concatenate(parts), 0, ax)
 
 

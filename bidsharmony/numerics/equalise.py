@@ -15,6 +15,8 @@ from functools import lru_cache
 import numpy as np
 from scipy import fft, ndimage
 
+from bidsharmony.numerics.threads import in_threads
+
 CELL = 0.02  # cycles/mm, along either axis: about what a window as wide as a brain tells apart
 CELLS = 25  # along either axis, up to .5 cycles/mm
 LEFT_ALONE, FREE = 0.06, 0.12  # cycles/mm between which the filter sets in
@@ -87,6 +89,8 @@ def equalised(
     masks: np.ndarray,
     reference: np.ndarray,
     pixels: Sequence[float] = (1.0, 1.0),
+    *,
+    threads: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Filter a run's slices so that their spectrum becomes the reference's.
 
@@ -100,6 +104,8 @@ def equalised(
         Of each channel, as `cell_spectrum` gives it.
     pixels : two float
         mm, along H and W.
+    threads : int
+        That share out channels; the result does not depend on it.
 
     Returns
     -------
@@ -112,18 +118,20 @@ def equalised(
     spread = np.linspace(0, len(shown) - 1, min(MEASURED, len(shown)))
     shown = shown[np.rint(spread).astype(int)]
     windows = [_faded(mask, pixels) for mask in masks[shown]]
-    out, gains = np.empty_like(images), np.zeros(reference.shape)
-    for c, (channel, wanted) in enumerate(zip(images, reference, strict=True)):
-        gain = np.zeros_like(wanted)
+
+    def one(channel: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        gain = smooth = np.zeros_like(wanted)
         measured = channel[shown]
         for _ in range(ROUNDS):
             missing = wanted - _windowed_spectrum(measured, windows, pixels)
             # of power: half of it is that of amplitudes
             gain = np.clip(gain + 0.5 * missing, -MOST, MOST)
-            gains[c] = ndimage.gaussian_filter(gain, SMOOTHING, mode='nearest')
-            measured = _filtered(channel[shown], gains[c], pixels)
-        out[c] = _filtered(channel, gains[c], pixels)
-    return out, gains
+            smooth = ndimage.gaussian_filter(gain, SMOOTHING, mode='nearest')
+            measured = _filtered(channel[shown], smooth, pixels)
+        return _filtered(channel, smooth, pixels), smooth
+
+    out, gains = zip(*in_threads(threads, one, images, reference), strict=True)
+    return np.stack(out), np.stack(gains)
 
 
 def _filtered(slices: np.ndarray, gain: np.ndarray, pixels: Sequence[float]) -> np.ndarray:

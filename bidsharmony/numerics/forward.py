@@ -16,6 +16,7 @@ from bidsharmony.numerics.gradients import B_CANONICAL
 from bidsharmony.numerics.grids import resample_to_shape
 from bidsharmony.numerics.intensity import MAD_TO_SIGMA
 from bidsharmony.numerics.slices import FWHM_PER_SD
+from bidsharmony.numerics.threads import in_threads
 
 PATCH_FWHM = 5.0
 """Width of the Gaussian that residuals are averaged by (mm, in plane): what is looked for is a
@@ -40,6 +41,9 @@ PURE_FLUID_ADC = 1.8e-3
 leaves noise. Oedema, whose tissue is still there, has a lower one: the simulator's has at most
 1.9 times that of tissue (physics.lesions)."""
 
+GAUSSIAN_REACH = 4.0
+"""Standard deviations at which scipy cuts a Gaussian off."""
+
 STEEPNESS = 8
 """Classes of the brain by the steepness of the image, each of which has a sigma of its own: a
 degradation that is estimated misses most at borders."""
@@ -53,6 +57,7 @@ def blend_weight(
     *,
     zooms: Sequence[float],
     fwhm: Sequence[float],
+    threads: int = 1,
 ) -> np.ndarray:
     """Weigh the scan against the network's output: 0 where they agree, 1 where they do not.
 
@@ -80,6 +85,8 @@ def blend_weight(
         Brain.
     zooms, fwhm : (2,) mm
         Pixel of the scan, and blur from the output's resolution to the scan's.
+    threads : int
+        That share out images; the result does not depend on it.
 
     Returns
     -------
@@ -103,16 +110,38 @@ def blend_weight(
     if not mask.any():
         return np.zeros(shape, np.float32)
     own = np.concatenate([output / np.exp(log_gain), output])
-    degraded = degrade(own, measured.shape[2:], zooms, fwhm)
-    predicted = np.tensordot(contrast_weights(degraded, measured, mask), degraded, axes=1)
-    far = np.zeros(mask.shape)
-    for image, scan in zip(predicted, np.asarray(measured), strict=True):
-        far = np.maximum(far, np.abs(_in_sigma(image - scan, image, mask, zooms)))
+    degraded = degrade(own, measured.shape[2:], zooms, fwhm, threads=threads)
+
+    # what lies beyond the brain counts as far as patches reach
+    box = _around(mask, [_patch(zoom) for zoom in zooms])
+    weight = np.zeros(mask.shape, np.float32)
+    degraded, measured, inside = degraded[:, *box], np.asarray(measured)[:, *box], mask[box]
+
+    def distance(weights: np.ndarray, scan: np.ndarray) -> np.ndarray:
+        predicted = np.tensordot(weights, degraded, axes=1)
+        return np.abs(_in_sigma(predicted - scan, predicted, inside, zooms))
+
+    sums = contrast_weights(degraded, measured, inside)
+    far = np.maximum.reduce(in_threads(threads, distance, sums, measured))
     fluid = _fluid(*degraded[len(output) :]) & _fluid(*measured)
-    weight = np.clip((far - LEAVES) / (LEFT - LEAVES), 0, 1).astype(np.float32)
-    weight[fluid] = 0
+    weight[box] = np.where(fluid, 0, np.clip((far - LEAVES) / (LEFT - LEAVES), 0, 1))
     fine = resample_to_shape(mask.astype(np.float32), shape) >= 0.5
     return np.where(fine, np.clip(resample_to_shape(weight, shape), 0, 1), 0).astype(np.float32)
+
+
+def _patch(zoom: float) -> float:
+    """Give the standard deviation of the Gaussian of patches, pixels of so many mm."""
+    return PATCH_FWHM / FWHM_PER_SD / zoom
+
+
+def _around(mask: np.ndarray, widths: Sequence[float]) -> tuple[slice, ...]:
+    """Return the box of a mask, (S, H, W), as far as Gaussians and a gradient reach in plane."""
+    slices, *sides = ndimage.find_objects(mask.astype(np.int8))[0]
+    margins = [int(GAUSSIAN_REACH * width + 0.5) + 1 for width in widths]
+    return slices, *(
+        slice(max(0, side.start - margin), side.stop + margin)
+        for side, margin in zip(sides, margins, strict=True)
+    )
 
 
 def _in_sigma(
@@ -126,7 +155,7 @@ def _in_sigma(
     mask : (S, H, W) bool
     zooms : (2,) mm
     """
-    width = (0, *(PATCH_FWHM / FWHM_PER_SD / zoom for zoom in zooms))
+    width = (0, *map(_patch, zooms))
     share = ndimage.gaussian_filter(mask.astype(np.float64), width)
     # by the root, since the fewer pixels of the brain a patch holds, the more noise its mean has
     values = (ndimage.gaussian_filter(residual * mask, width) / np.sqrt(share + 1e-6))[mask]
@@ -150,7 +179,12 @@ def _fluid(b0: np.ndarray, trace: np.ndarray) -> np.ndarray:
 
 
 def degrade(
-    images: np.ndarray, shape: Sequence[int], zooms: Sequence[float], fwhm: Sequence[float]
+    images: np.ndarray,
+    shape: Sequence[int],
+    zooms: Sequence[float],
+    fwhm: Sequence[float],
+    *,
+    threads: int = 1,
 ) -> np.ndarray:
     """Blur images by a Gaussian and sample them as a scanner does, no finer than its k-space.
 
@@ -161,6 +195,8 @@ def degrade(
         Rows and columns of the scanner's grid, over the same field of view.
     zooms, fwhm : (2,) mm
         Pixel of the scanner's grid, and width along both axes.
+    threads : int
+        That share out channels; the result does not depend on it.
 
     Returns
     -------
@@ -176,7 +212,7 @@ def degrade(
         for i in range(2)
     )
     images = np.asarray(images, np.float32)
-    return np.stack([rows @ channel @ columns.T for channel in images])
+    return np.stack(in_threads(threads, lambda channel: rows @ channel @ columns.T, images))
 
 
 @lru_cache(maxsize=256)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy import ndimage
 
@@ -34,7 +36,7 @@ MAD_TO_SIGMA = 0.6745
 FLATTEST = 0.25
 """Share of the mask's pixels that noise is read from."""
 
-_SECOND_DIFFERENCE = (1, -2, 1)
+_SECOND_DIFFERENCE = -2.0  # of the pixel between two neighbours, which have 1
 
 
 def robust_scale(b0: np.ndarray, trace: np.ndarray, mask: np.ndarray) -> float:
@@ -161,19 +163,29 @@ def noise_sigma(image: np.ndarray, mask: np.ndarray, axis: int, stride: int = 1)
         return 0.0
     # centred, so that squares keep their digits
     image = np.where(mask, image - image[mask].mean(), 0)
-    rows, columns = image.shape[1] - 2, image.shape[2] - 2
-    detail, total, squares = np.zeros((3, len(image), rows, columns))
-    inside = np.ones(detail.shape, bool)
-    for row, row_weight in enumerate(_SECOND_DIFFERENCE):
-        for column, column_weight in enumerate(_SECOND_DIFFERENCE):
-            part = (slice(None), slice(row, row + rows), slice(column, column + columns))
-            detail += row_weight * column_weight * image[part]
-            total += image[part]
-            squares += image[part] ** 2
-            inside &= mask[part]
+    inside = mask
+    for ax in (1, 2):
+        first, middle, last = _neighbours(inside, ax)
+        inside = first & middle & last
     if not inside.any():
         return 0.0
-    detail /= 6
-    elsewhere = (squares - total**2 / 9 - detail**2)[inside]
+    detail = _in_threes(image, _SECOND_DIFFERENCE)[inside] / 6
+    total, squares = (_in_threes(values, 1.0)[inside] for values in (image, image**2))
+    elsewhere = squares - total**2 / 9 - detail**2
     flat = elsewhere <= np.quantile(elsewhere, FLATTEST)
-    return float(np.median(np.abs(detail[inside][flat])) / MAD_TO_SIGMA)
+    return float(np.median(np.abs(detail[flat])) / MAD_TO_SIGMA)
+
+
+def _in_threes(values: np.ndarray, middle_weight: float) -> np.ndarray:
+    """Add up three neighbours along rows and columns of slices, the middle one by its weight."""
+    for ax in (1, 2):
+        first, middle, last = _neighbours(values, ax)
+        values = first + last
+        values += middle if middle_weight == 1 else middle_weight * middle
+    return values
+
+
+def _neighbours(values: np.ndarray, axis: int) -> Iterator[np.ndarray]:
+    """Give each three neighbours along an axis, as three views."""
+    moved, n = np.moveaxis(values, axis, -1), values.shape[axis] - 2
+    return (np.moveaxis(moved[..., start : start + n], -1, axis) for start in range(3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import sparse, special
@@ -11,6 +12,7 @@ from scipy import sparse, special
 from bidsharmony.numerics.marks import ACROSS
 from bidsharmony.numerics.slices import FWHM_PER_SD
 from bidsharmony.numerics.spectrum import taper
+from bidsharmony.numerics.threads import in_threads
 
 #: cycles/mm between which spectra are compared: below lie contrast and shading, above noise
 FITTED_BAND = (0.03, 0.22)
@@ -181,6 +183,7 @@ def effective_fwhm(
     lengths_mm: Sequence[float],
     reference_fwhm_mm: float,
     sigma: float,
+    threads: int = 1,
 ) -> tuple[float | None, float | None]:
     """Measure the in-plane resolution of a scan against images of one that is known.
 
@@ -202,6 +205,8 @@ def effective_fwhm(
     reference_fwhm_mm : float
     sigma : float
         Standard deviation of the noise of `images`; its power is taken off.
+    threads : int
+        The result does not depend on it.
 
     Returns
     -------
@@ -210,7 +215,7 @@ def effective_fwhm(
     """
     found = []
     windows, their_windows = (
-        [taper(one, tuple(np.array(lengths_mm) / one.shape)) for one in some]
+        in_threads(threads, lambda one: taper(one, tuple(np.array(lengths_mm) / one.shape)), some)
         for some in (mask, reference_mask)
     )
     for axis in (0, 1):
@@ -255,11 +260,20 @@ def _power_along(
         centred = (image - np.sum(image * window) / window.sum()) * window
         if axis == 1:
             centred, window = centred.T, window.T
-        across = centred.shape[1]
-        low = int(ACROSS * lengths_mm[1 - axis])
-        spectrum = np.fft.fft(np.fft.rfft(centred, axis=0), axis=1)
-        kept = np.r_[0 : low + 1, across - low : across] if low else np.array([0])
+        waves = _low_waves(centred.shape[1], int(ACROSS * lengths_mm[1 - axis]))
+        spectrum = np.fft.rfft(centred @ waves, axis=0)
         area = np.prod(lengths_mm) / window.size
-        total = total + area**2 * np.sum(np.abs(spectrum[:, kept]) ** 2, axis=1)
-        floor += area**2 * len(kept) * np.sum(window**2)
+        total = total + area**2 * np.sum(np.abs(spectrum) ** 2, axis=1)
+        floor += area**2 * waves.shape[1] * np.sum(window**2)
     return np.asarray(total), float(floor)
+
+
+@lru_cache(maxsize=32)
+def _low_waves(n: int, low: int) -> np.ndarray:
+    """Return the waves of a Fourier transform up to a frequency index, (n, 2 low + 1) float64.
+
+    Power of a frequency and its negative is twice that of cosine and sine.
+    """
+    phase = 2 * np.pi * np.outer(np.arange(n), np.arange(1, low + 1)) / n
+    pairs = np.sqrt(2) * np.concatenate([np.cos(phase), np.sin(phase)], axis=1)
+    return np.concatenate([np.ones((n, 1)), pairs], axis=1)
