@@ -31,6 +31,34 @@ def test_known_field_is_found(shaded):
     assert np.corrcoef(found.field[mask], field[mask])[0, 1] > 0.98
 
 
+def test_air_around_a_head_does_not_count(shaded):
+    """A larger field of view has the same field, with its edge going on; so is a slab's."""
+    image, mask, _ = shaded
+    wide = [(5, 11), (8, 3), (0, 4)]
+    found = estimate_bias(image, mask, ZOOMS, 2).field
+    wider = estimate_bias(np.pad(image, wide), np.pad(mask, wide), ZOOMS, 2).field
+    within = tuple(slice(low, low + n) for (low, _), n in zip(wide, mask.shape, strict=True))
+    np.testing.assert_array_equal(wider[within][mask], found[mask])
+    np.testing.assert_array_equal(wider[0], wider[5])
+
+
+def test_a_brain_in_one_slice_has_no_field(shaded):
+    """However many slices the image has: N4 would take what it sees for the coil's."""
+    image, mask, _ = shaded
+    mask[..., :5] = mask[..., 6:] = False
+    found = estimate_bias(image, mask, ZOOMS, 2)
+    assert found.facts['note'].startswith('One slice only')
+    assert (found.field == 1).all()
+
+
+def test_slices_beyond_the_brain_do_not_choose_the_shrink_factor(shaded):
+    """Two slices of brain are what N4 sees, and those it does not shrink."""
+    image, mask, _ = shaded
+    mask[..., :5] = mask[..., 7:] = False
+    found = estimate_bias(image, mask, ZOOMS, 2)
+    assert found.facts['shrink_factor'] in (None, 1)
+
+
 def test_bits_repeat(shaded):
     """The same image gives the same bits."""
     image, mask, _ = shaded
@@ -70,7 +98,7 @@ def test_flat_field_where_n4_does_not_help(shaded, monkeypatch, n_slices, field,
     """One slice, a field that makes things worse and none at all leave the image as it was."""
     image, mask, true_field = shaded
     worse = None if field is None else (1 / true_field).astype(np.float32)
-    monkeypatch.setattr(bias, '_n4', lambda *_: worse)
+    monkeypatch.setattr(bias, 'n4_field', lambda *_: worse)
     kept = slice(6, 6 + n_slices) if n_slices == 1 else slice(None)
     found = estimate_bias(image[..., kept], mask[..., kept], ZOOMS, 2)
     assert not found.facts['applied']
