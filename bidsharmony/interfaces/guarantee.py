@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bidsharmony.interfaces.volumes import iterate_volumes
 from bidsharmony.numerics.grids import places_in_file
+from bidsharmony.numerics.threads import in_threads
 
 RATIO_LIMIT = 1e-6
 """Largest relative change of S_b/S_0 that float32 rounding may cause."""
@@ -30,6 +32,7 @@ def measure_series(
     slice_axis: int,
     zero_filling: int = 1,
     native: bool = True,
+    threads: int = 1,
 ) -> tuple[dict[str, Any], int]:
     """Measure what became of S_b/S_0, diffusivity, anisotropy, directions and noise.
 
@@ -50,6 +53,8 @@ def measure_series(
         Reconstructed pixels for each acquired one, in plane.
     native : bool
         Whether both files have one grid, so that voxels compare one by one.
+    threads : int
+        That share out the files; the result does not depend on it.
 
     Returns
     -------
@@ -75,15 +80,23 @@ def measure_series(
     ]
     ratios = {'max_ratio_change': None, 'n_voxels': 0, 'limit': RATIO_LIMIT}
     if native:
-        ratios |= _ratios(sides, b0_ixs, witnesses)
+        ratios |= _ratios(sides, b0_ixs, witnesses, threads)
     else:
         new.noise = None
         for side, witness in zip(sides, witnesses, strict=True):
             for ix, (volume, signal) in enumerate(side):
                 witness.see(ix, volume, signal)
-    change = compare_diffusion(old.diffusion, new.diffusion, paired=native)
+    change = compare_diffusion(old.diffusion, new.diffusion, paired=native, threads=threads)
     noise = {name: [found, (new.noise or {}).get(name)] for name, found in old.noise.items()}
     return {**ratios, 'diffusion': {**asdict(change), 'noise': noise}}, new.not_finite
+
+
+class _Surroundings(NamedTuple):
+    """Hold the box of a mask, the mask in it, and how much of it lies around each voxel."""
+
+    box: tuple[slice, ...]
+    mask: np.ndarray
+    weight: np.ndarray
 
 
 class _Side:
@@ -136,8 +149,12 @@ class _Witness:
         if ix in self.shell:
             self.diffusion.see(self.shell[ix], signal)
         if self.noise is not None and ix in self.shown:
-            found = _relative_noise(volume, self.side.mask, self.slice_axis, self.zero_filling)
+            found = _relative_noise(volume, self._around, self.slice_axis, self.zero_filling)
             self.noise[self.shown[ix]] = found
+
+    @cached_property
+    def _around(self) -> _Surroundings:
+        return _surroundings(self.side.mask, self.zero_filling)
 
 
 def measure_ratios(
@@ -161,33 +178,48 @@ def measure_ratios(
 
 
 def _ratios(
-    sides: Sequence[_Side], b0_ixs: Sequence[int], witnesses: Sequence[_Witness] = ()
+    sides: Sequence[_Side],
+    b0_ixs: Sequence[int],
+    witnesses: Sequence[_Witness] = (),
+    threads: int = 1,
 ) -> dict[str, float | int]:
     """Compare S_b/S_0 as the volumes of two files pass, which witnesses see too."""
-    from bidsharmony.numerics.gain import ratio_change
+    from bidsharmony.numerics.gain import PassingRatios
 
-    compared = sides[0].positive[:, None, None]
-    largest, n_voxels = 0.0, 0
-    for ix, passing in enumerate(zip(*sides, strict=True)):
-        for witness, seen in zip(witnesses, passing, strict=False):
+    old, new = sides
+    ratios = PassingRatios(old.s0, new.s0, old.positive)
+    for ix, passing in enumerate(zip(old, new, strict=True)):
+
+        def see(witness: _Witness, seen: tuple, ix: int = ix) -> None:
             witness.see(ix, *seen)
-        if ix in b0_ixs and len(b0_ixs) == 1:
-            continue
-        change = ratio_change(
-            *(
-                np.stack([side.s0, signal], axis=-1)[:, None, None]
-                for side, (_, signal) in zip(sides, passing, strict=True)
-            ),
-            [0],
-            compared,
+
+        in_threads(threads, see, witnesses, passing[: len(witnesses)])
+        if list(b0_ixs) != [ix]:  # the volume that is S_0 itself
+            ratios.see(*(signal for _, signal in passing))
+    change = ratios.change
+    return {'max_ratio_change': float(change.max_relative), 'n_voxels': change.n_voxels}
+
+
+def _surroundings(mask: np.ndarray, zero_filling: int) -> _Surroundings:
+    """Find what is around the voxels of a mask.
+
+    What lies outside counts as 0, as what lies beyond a border does: the mask's box is enough. It
+    begins at an acquired pixel.
+    """
+    from scipy import ndimage
+
+    box: tuple[slice, ...] = (slice(0),) * 3
+    if mask.any():
+        box = tuple(
+            slice(side.start - side.start % zero_filling, side.stop)
+            for side in ndimage.find_objects(mask.astype(np.int8))[0]
         )
-        largest = max(largest, change.max_relative)
-        n_voxels = max(n_voxels, change.n_voxels)
-    return {'max_ratio_change': float(largest), 'n_voxels': int(n_voxels)}
+    weight = ndimage.gaussian_filter(mask[box].astype(float), AROUND, mode='constant')
+    return _Surroundings(box, mask[box], weight)
 
 
 def _relative_noise(
-    volume: np.ndarray, mask: np.ndarray, axis: int, zero_filling: int
+    volume: np.ndarray, surroundings: _Surroundings, axis: int, zero_filling: int
 ) -> float | None:
     """Measure the noise of a volume over the mean signal around it, which no smooth gain changes.
 
@@ -197,11 +229,9 @@ def _relative_noise(
 
     from bidsharmony.numerics.intensity import noise_sigma
 
-    weight = mask.astype(float)
-    inside = np.where(mask, np.nan_to_num(volume, posinf=0.0, neginf=0.0), 0.0)
-    sum_around, weight_around = (
-        ndimage.gaussian_filter(image, AROUND, mode='constant') for image in (inside, weight)
-    )
+    box, mask, weight_around = surroundings
+    inside = np.where(mask, np.nan_to_num(volume[box], posinf=0.0, neginf=0.0), 0.0)
+    sum_around = ndimage.gaussian_filter(inside, AROUND, mode='constant')
     use = mask & (sum_around > 0)
     if not use.any():
         return None

@@ -42,6 +42,7 @@ class _HarmonizeSeriesInput(BaseInterfaceInputSpec):
     strength = traits.Range(0.0, 1.0, 1.0, usedefault=True, desc='exponent of gain over field')
     output_resolution = traits.Float(desc='voxel of the series that is written, mm')
     network_facts = traits.Dict(mandatory=True, desc='canonical_fwhm_mm and resolution_mm')
+    threads = traits.Int(1, usedefault=True, nohash=True, desc='of the comparison')
 
 
 class _HarmonizeSeriesOutput(TraitedSpec):
@@ -68,17 +69,17 @@ class HarmonizeSeries(SimpleInterface):
     output_spec = _HarmonizeSeriesOutput
 
     def _run_interface(self, runtime):
-        from bidsharmony.numerics.gain import apply_gain, series_factor
+        from bidsharmony.numerics.gain import multiplied, positive_field, series_factor
 
         image, folder = nb.load(self.inputs.dwi_file), Path(runtime.cwd)
         gain = load_volume(self.inputs.gain_file, np.float64)
         bias = load_volume(self.inputs.field_file, np.float64)
         mask = load_mask(self.inputs.mask_file)
-        factor = series_factor(gain, bias, self.inputs.strength)
+        factor = positive_field(series_factor(gain, bias, self.inputs.strength))
         sigma = load_volume(self.inputs.noise_file, np.float64)
         noise = sigma * factor  # it grows and shrinks as the signal
         sigma_volume = float(np.median(sigma[mask]))
-        volumes = (apply_gain(v, factor) for v in iterate_volumes(self.inputs.dwi_file))
+        volumes = (multiplied(v, factor) for v in iterate_volumes(self.inputs.dwi_file))
         operator = self._operator(image)
         if operator is None:
             header = geometry_header(image.header, image.shape)
@@ -163,6 +164,7 @@ class HarmonizeSeries(SimpleInterface):
             slice_axis=self.inputs.slice_axis,
             zero_filling=self.inputs.zero_filling,
             native=native,
+            threads=self.inputs.threads,
         )
         change = guarantee['max_ratio_change']
         if native and not change < RATIO_LIMIT:

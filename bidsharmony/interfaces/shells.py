@@ -46,10 +46,13 @@ class ShellMeans:
     def watch(self, volumes: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Pass volumes on as they are; what is not finite counts as 0."""
         for ix, volume in enumerate(volumes):
-            finite = np.nan_to_num(volume, nan=0.0, posinf=0.0, neginf=0.0)
-            place = self._place[ix]
-            so_far = self._sums[place]
-            self._sums[place] = finite if so_far is None else so_far + finite
+            finite, place = volume, self._place[ix]
+            if not np.isfinite(volume).all():
+                finite = np.nan_to_num(volume, nan=0.0, posinf=0.0, neginf=0.0)
+            if self._sums[place] is None:
+                self._sums[place] = np.array(finite)
+            else:
+                self._sums[place] += finite
             yield volume
 
     def means(self) -> np.ndarray:

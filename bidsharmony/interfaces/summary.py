@@ -153,6 +153,7 @@ class _TraceWeightedInput(BaseInterfaceInputSpec):
     b0_ixs = traits.List(traits.Int, mandatory=True, desc='positions of the b=0 volumes')
     b0_threshold = traits.Float(50.0, usedefault=True, desc='b-values up to this are b=0, s/mm2')
     mask_file = File(exists=True, mandatory=True, desc='brain, (I, J, K)')
+    threads = traits.Int(1, usedefault=True, nohash=True, desc='of the fit')
 
 
 class _TraceWeightedOutput(TraitedSpec):
@@ -183,6 +184,7 @@ class TraceWeighted(SimpleInterface):
             mask=load_mask(self.inputs.mask_file),
             b_target=B_CANONICAL,
             held_mb=HELD_MB,
+            threads=self.inputs.threads,
         )
         image = nb.load(self.inputs.mask_file)
         header = geometry_header(image.header, image.shape)

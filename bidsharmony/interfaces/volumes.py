@@ -41,12 +41,14 @@ _GEOMETRY = (
 
 def load_volume(path: str | Path, dtype: type = np.float32) -> np.ndarray:
     """Read a 3-D image as an array of ``dtype``, (I, J, K)."""
-    return np.asarray(nb.load(path).dataobj, dtype=dtype)
+    with _opened(path) as image:
+        return np.asarray(image.dataobj, dtype=dtype)
 
 
 def load_mask(path: str | Path) -> np.ndarray:
     """Read a mask as booleans, (I, J, K)."""
-    return np.asarray(nb.load(path).dataobj) > 0
+    with _opened(path) as image:
+        return np.asarray(image.dataobj) > 0
 
 
 def iterate_volumes(path: str | Path, ixs: Iterable[int] | None = None) -> Iterator[np.ndarray]:
@@ -71,16 +73,22 @@ def iterate_volumes(path: str | Path, ixs: Iterable[int] | None = None) -> Itera
 
 def _volumes(path: str | Path, ixs: Iterable[int] | None) -> Iterator[np.ndarray]:
     """Read volumes when they are asked for."""
-    image = nb.load(path)
-    with contextlib.ExitStack() as stack:
-        if str(path).endswith('.gz'):
-            # kept open, a gzip file is only ever read forwards; and ISA-L inflates it faster
-            stream = stack.enter_context(igzip.open(path))
-            image = type(image).from_file_map(image.make_file_map({'image': stream}))
+    with _opened(path) as image:
         n_volumes = 1 if image.ndim == 3 else image.shape[3]
         for ix in range(n_volumes) if ixs is None else ixs:
             volume = image.dataobj[..., ix] if image.ndim > 3 else image.dataobj
             yield np.asarray(volume, np.float64)
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[nb.Nifti1Image]:
+    """Open an image; a gzip file is inflated by ISA-L and, kept open, only ever read forwards."""
+    image = nb.load(path)
+    if not str(path).endswith('.gz'):
+        yield image
+        return
+    with igzip.open(path) as stream:
+        yield type(image).from_file_map(image.make_file_map({'image': stream}))
 
 
 def _ahead(items: Iterator[Any]) -> Iterator[Any]:
@@ -187,7 +195,7 @@ def write_volumes(path: str | Path, header: nb.Nifti1Header, volumes: Iterable[n
     header : Nifti1Header
         shape, type and geometry of the whole
     volumes : iterable of (I, J, K)
-        as many as the header says
+        as many as the header says; one that was given must stay as it is
 
     Raises
     ------
@@ -211,7 +219,8 @@ def write_volumes(path: str | Path, header: nb.Nifti1Header, volumes: Iterable[n
         for volume in volumes:
             if volume.shape != shape[:3]:
                 raise ValueError(f'a volume of {volume.shape} in a series of {shape}')
-            content = np.asarray(volume, dtype=dtype).tobytes(order='F')
+            # as the file has it: no copy where the volume is stored so
+            content = memoryview(np.asarray(volume, dtype=dtype).ravel(order='F')).cast('B')
             if last is not None:
                 last.result()
             last = pool.submit(file.write, content)

@@ -14,6 +14,7 @@ from bidsharmony.numerics.diffusion import (
     unit_directions,
 )
 from bidsharmony.numerics.tensor import PassingFit, Tensors, v1_angles
+from bidsharmony.numerics.threads import in_threads
 
 SMALLEST_EXACT = float(np.finfo(np.float32).tiny) / 1e-7
 """Signals that the gain would bring under this have no seven digits in a float32, and are not
@@ -111,7 +112,11 @@ class PassingDiffusion:
 
 
 def compare_diffusion(
-    before: PassingDiffusion, after: PassingDiffusion, *, paired: bool = True
+    before: PassingDiffusion,
+    after: PassingDiffusion,
+    *,
+    paired: bool = True,
+    threads: int = 1,
 ) -> DiffusionChange:
     """Compare two series of one gradient table after all their volumes have passed.
 
@@ -123,6 +128,8 @@ def compare_diffusion(
     paired : bool
         Whether voxel i is the same place before and after, so that voxels are compared one by one;
         if not, only medians are.
+    threads : int
+        The result does not depend on it.
 
     Returns
     -------
@@ -148,7 +155,11 @@ def compare_diffusion(
     """
     tensor = before.has_tensor
     sound = before.sound & after.sound if paired else None
-    old, new = (side.tensors(side.sound if sound is None else sound) for side in (before, after))
+    old, new = in_threads(
+        threads,
+        lambda side: side.tensors(side.sound if sound is None else sound),
+        (before, after),
+    )
     if not len(old.md) or not len(new.md):
         raise ValueError('no voxel of the mask has a positive b=0 signal')
     md_change = fa_change = degrees = None
@@ -221,15 +232,9 @@ def apply_gain(
     >>> apply_gain(np.full((1, 1, 1, 2), 3), np.full((1, 1, 1), 0.5)).ravel().tolist()
     [1.5, 1.5]
     """
-    series, field = np.asarray(series), np.asarray(field, np.float64)
+    series, field = np.asarray(series), positive_field(field)
     if series.shape[:3] != field.shape:
         raise ValueError(f'a field of shape {field.shape} for a series of shape {series.shape}')
-    bad = ~(np.isfinite(field) & (field > 0))
-    if bad.any():
-        raise ValueError(
-            f'the field is not finite and positive in {int(bad.sum())} voxels, '
-            f'the first is {field[bad][0]:g}'
-        )
     if out is not None and (
         out.shape != series.shape or out.dtype.kind != 'f' or out.dtype.itemsize < 4
     ):
@@ -237,15 +242,49 @@ def apply_gain(
             f'out holds {out.dtype.name} of shape {out.shape}, where float32 or float64 of shape '
             f'{series.shape} is needed'
         )
-    gained = np.empty(series.shape, np.float32) if out is None else out
-    # what the series holds that is not finite stays so and is counted by the caller
-    with np.errstate(over='ignore', invalid='ignore'):
-        if series.ndim == 3:
-            gained[...] = (series * field).astype(np.float32)
-            return gained
-        for ix in range(series.shape[3]):  # one volume in double precision at a time
-            gained[..., ix] = (series[..., ix] * field).astype(np.float32)
+    gained = np.empty_like(series, np.float32) if out is None else out
+    if series.ndim == 3:
+        gained[...] = multiplied(series, field)
+        return gained
+    for ix in range(series.shape[3]):
+        gained[..., ix] = multiplied(series[..., ix], field)
     return gained
+
+
+def positive_field(field: np.ndarray) -> np.ndarray:
+    """Give a field in double precision.
+
+    Raises
+    ------
+    ValueError
+        If it is not finite and positive everywhere.
+    """
+    field = np.asarray(field, np.float64)
+    bad = ~(np.isfinite(field) & (field > 0))
+    if bad.any():
+        raise ValueError(
+            f'the field is not finite and positive in {int(bad.sum())} voxels, '
+            f'the first is {field[bad][0]:g}'
+        )
+    return field
+
+
+def multiplied(volume: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """Multiply one volume in double precision, and round once to float32, stored as it was.
+
+    What it holds that is not finite stays so, and is counted by the caller.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    if volume.shape != field.shape:
+        raise ValueError(f'a field of shape {field.shape} for a volume of shape {volume.shape}')
+    with np.errstate(over='ignore', invalid='ignore'):
+        # numpy casts a piece at a time: no whole product in double precision is held
+        out = np.empty_like(volume, np.float32)
+        return np.multiply(volume, field, out=out, dtype=np.float64, casting='unsafe')
 
 
 def ratio_change(
@@ -254,7 +293,7 @@ def ratio_change(
     """Compare S_b / S_0 of two series in a mask, where both signals of the first are positive.
 
     S_0 is the mean of the b=0 volumes, each of which must be positive. A series that is too large
-    is compared a volume at a time: stack the mean b=0 and one volume, with ``b0_ixs=[0]``.
+    is compared a volume at a time, by `PassingRatios`.
 
     Parameters
     ----------
@@ -276,22 +315,58 @@ def ratio_change(
     old_s0, new_s0 = (_in_mask(series, b0_ixs, mask).mean(axis=1) for series in (before, after))
     # where b=0 signals of both signs cancel, their mean is rounding and no S_0
     sound = (_in_mask(before, b0_ixs, mask) > 0).all(axis=1)
-    largest, compared = 0.0, np.zeros(len(old_s0), bool)
+    passing = PassingRatios(old_s0, new_s0, sound)
     for ix in range(before.shape[3]):
-        if b0_ixs == [ix]:  # the volume that is S_0 itself
-            continue
-        old, new = (_in_mask(series, [ix], mask)[:, 0] for series in (before, after))
-        use = sound & np.isfinite(old) & np.isfinite(old_s0) & (old > 0)
+        if b0_ixs != [ix]:  # the volume that is S_0 itself
+            passing.see(*(_in_mask(series, [ix], mask)[:, 0] for series in (before, after)))
+    return passing.change
+
+
+class PassingRatios:
+    """Compare S_b / S_0 of voxels whose volumes come one at a time.
+
+    Parameters
+    ----------
+    old_s0, new_s0 : (V,) float64
+        Mean signals of the b=0 volumes, before and after.
+    sound : (V,) bool
+        Whether all of the first were positive.
+
+    Examples
+    --------
+    >>> passing = PassingRatios(np.array([2.0]), np.array([14.0]), np.array([True]))
+    >>> passing.see(np.array([1.0]), np.array([7.0]))
+    >>> passing.change
+    RatioChange(max_relative=0.0, n_voxels=1)
+    """
+
+    def __init__(self, old_s0: np.ndarray, new_s0: np.ndarray, sound: np.ndarray) -> None:
+        self._sound = sound & np.isfinite(old_s0)
         with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
-            tail = (new_s0 >= SMALLEST_EXACT) & (old * (new_s0 / old_s0) < SMALLEST_EXACT)
-        use &= ~tail
+            # of an old signal, whose product with S_0' / S_0 would be too small
+            self._smallest = np.where(
+                new_s0 >= SMALLEST_EXACT, SMALLEST_EXACT / (new_s0 / old_s0), -np.inf
+            )
+            self._scale = old_s0 / new_s0
+        self._compared = np.zeros(len(old_s0), bool)
+        self._largest = 0.0
+
+    def see(self, old: np.ndarray, new: np.ndarray) -> None:
+        """Take the signals, (V,), of one volume before and after."""
+        use = self._sound & (old > 0) & np.isfinite(old) & ~(old < self._smallest)
         if not use.any():
-            continue
-        compared |= use
+            return
+        self._compared |= use
         with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
-            change = np.abs((new[use] / new_s0[use]) / (old[use] / old_s0[use]) - 1)
-        largest = max(largest, float(np.nan_to_num(change, nan=np.inf, posinf=np.inf).max()))
-    return RatioChange(max_relative=largest, n_voxels=int(compared.sum()))
+            change = np.abs(new * self._scale / old - 1)[use]
+        self._largest = max(
+            self._largest, float(np.nan_to_num(change, nan=np.inf, posinf=np.inf).max())
+        )
+
+    @property
+    def change(self) -> RatioChange:
+        """How far it moved in the volumes that were seen."""
+        return RatioChange(max_relative=self._largest, n_voxels=int(self._compared.sum()))
 
 
 def _in_mask(series: np.ndarray, ixs: list[int], mask: np.ndarray) -> np.ndarray:

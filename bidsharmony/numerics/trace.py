@@ -21,6 +21,7 @@ from bidsharmony.numerics.diffusion import (
 from bidsharmony.numerics.gradients import B_CANONICAL, trace_shell
 from bidsharmony.numerics.grids import places_in_file
 from bidsharmony.numerics.tensor import chunks, fit_tensors
+from bidsharmony.numerics.threads import in_threads
 
 MASK_GROWS = 2
 """Voxels beyond the mask whose trace image comes from a tensor, too."""
@@ -79,6 +80,7 @@ def trace_weighted(
     mask: np.ndarray,
     b_target: float = B_CANONICAL,
     held_mb: float = np.inf,
+    threads: int = 1,
 ) -> TraceImage:
     """Make the image S0 exp(-b MD), which no choice of directions can turn.
 
@@ -106,6 +108,8 @@ def trace_weighted(
     held_mb : float
         Signals of the dilated mask that are held at once (2^20 bytes): if there are more, the
         volumes of the shell are read again for the voxels that are left.
+    threads : int
+        Of the fit; the result does not depend on it.
 
     Returns
     -------
@@ -139,7 +143,13 @@ def trace_weighted(
     if fitted:
         near = ndimage.binary_dilation(np.asarray(mask, bool), iterations=MASK_GROWS) & (s0 > 0)
     adc = _diffusivity(
-        lambda: read(found.tolist()), s0, near, bvals[found] - b_zero, directions, held_mb
+        lambda: read(found.tolist()),
+        s0,
+        near,
+        bvals[found] - b_zero,
+        directions,
+        held_mb=held_mb,
+        threads=threads,
     )
     adc = np.clip(adc, 0, ADC_LIMIT)
     return TraceImage(
@@ -158,7 +168,9 @@ def _diffusivity(
     near: np.ndarray,
     bvals: np.ndarray,
     directions: np.ndarray,
+    *,
     held_mb: float,
+    threads: int,
 ) -> np.ndarray:
     """Find mean diffusivities, by tensors where `near` is, (I, J, K) mm2/s; 0 without a signal.
 
@@ -177,9 +189,12 @@ def _diffusivity(
             if part == 0 and len(outside):
                 signal = floored(values[outside], level, bvals[ix])
                 total -= np.log(signal / level) / bvals[ix]
-        for some in chunks(len(places), len(bvals)):
+
+        def fit(some: slice, places: np.ndarray = places, kept: np.ndarray = kept) -> None:
             s0_here = flat[places[some], None]
             ratio = floored(kept[:, some].T, s0_here, bvals) / s0_here
             adc[places[some]] = fit_tensors(ratio, bvals, directions).md
+
+        in_threads(threads, fit, chunks(len(places), len(bvals)))
     adc[outside] = total / len(bvals)
     return adc.reshape(s0.shape, order='F')

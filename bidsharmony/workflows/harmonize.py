@@ -150,6 +150,7 @@ def init_harmonize_wf(
             slice_axis=slice_axis,
             zero_filling=zero_filling,
             strength=method.strength,
+            threads=threads,
         ),
         name='series',
     )
