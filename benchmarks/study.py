@@ -25,7 +25,7 @@ from bidsharmony.evaluation.features import CHANNELS, audit_arrays, describe
 from bidsharmony.evaluation.finished import AUDIT_SUFFIX, QC_SUFFIX
 from bidsharmony.evaluation.lesions import CLEAR, without_specks
 from bidsharmony.evaluation.preservation import lesion_figures
-from bidsharmony.interfaces.qc import npz_bytes
+from bidsharmony.interfaces.compare import npz_bytes
 from bidsharmony.network.training import TESTING, load_individuals
 from bidsharmony.network.weights import load_weights
 from bidsharmony.numerics.grids import AUDIT_STEP, resample_to_shape

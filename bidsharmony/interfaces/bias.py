@@ -1,4 +1,4 @@
-"""Take the receive coil's bias field out of the summary images."""
+"""Estimate the receive coil's bias field, and take it out of an image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from bidsharmony.interfaces.volumes import geometry_header, load_mask, load_volu
 
 class _EstimateBiasInput(BaseInterfaceInputSpec):
     b0_file = File(exists=True, mandatory=True, desc='mean b=0, (I, J, K)')
-    trace_file = File(exists=True, mandatory=True, desc='trace-weighted image, (I, J, K)')
     mask_file = File(exists=True, mandatory=True, desc='brain, (I, J, K)')
     slice_axis = traits.Range(0, 2, mandatory=True, desc='axis along which slices were taken')
     apply = traits.Bool(True, usedefault=True, desc='False gives a flat field')
@@ -27,12 +26,11 @@ class _EstimateBiasInput(BaseInterfaceInputSpec):
 class _EstimateBiasOutput(TraitedSpec):
     field_file = File(exists=True, desc='positive field, mean 1 in the brain, (I, J, K)')
     b0_file = File(exists=True, desc='mean b=0 divided by the field')
-    trace_file = File(exists=True, desc='trace-weighted image divided by the field')
     facts = traits.Dict(desc='applied, shrink_factor, cv_before, cv_after, note')
 
 
 class EstimateBias(SimpleInterface):
-    """Estimate one field on the mean b=0 and divide the summary images by it."""
+    """Estimate one field on the mean b=0, and divide that by it."""
 
     input_spec = _EstimateBiasInput
     output_spec = _EstimateBiasOutput
@@ -53,9 +51,33 @@ class EstimateBias(SimpleInterface):
         self._results['field_file'] = save_volume(
             folder / 'biasfield.nii.gz', result.field, header
         )
-        for name, data in (('b0', b0), ('trace', load_volume(self.inputs.trace_file))):
-            self._results[f'{name}_file'] = save_volume(
-                folder / f'{name}_unbiased.nii.gz', data / result.field, header
-            )
+        self._results['b0_file'] = save_volume(
+            folder / 'b0_unbiased.nii.gz', b0 / result.field, header
+        )
         self._results['facts'] = result.facts
+        return runtime
+
+
+class _CorrectBiasInput(BaseInterfaceInputSpec):
+    in_file = File(exists=True, mandatory=True, desc='image as scanned, (I, J, K)')
+    field_file = File(exists=True, mandatory=True, desc='field to divide by, (I, J, K)')
+
+
+class _CorrectBiasOutput(TraitedSpec):
+    out_file = File(exists=True, desc='image divided by the field')
+
+
+class CorrectBias(SimpleInterface):
+    """Divide an image by a field that is known."""
+
+    input_spec = _CorrectBiasInput
+    output_spec = _CorrectBiasOutput
+
+    def _run_interface(self, runtime):
+        image = nb.load(self.inputs.in_file)
+        self._results['out_file'] = save_volume(
+            Path(runtime.cwd) / 'unbiased.nii.gz',
+            load_volume(self.inputs.in_file) / load_volume(self.inputs.field_file),
+            geometry_header(image.header, image.shape),
+        )
         return runtime

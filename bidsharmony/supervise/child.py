@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import faulthandler
-import fcntl
 import itertools
 import logging
 import os
 import select
 import shutil
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields, replace
@@ -27,6 +24,7 @@ from bidsharmony.bids.templates import find_templates, parse_space
 from bidsharmony.settings import Settings
 from bidsharmony.supervise.cluster import cancel_jobs
 from bidsharmony.supervise.finish import finish
+from bidsharmony.supervise.lifeline import detach
 from bidsharmony.supervise.locks import locked
 from bidsharmony.supervise.look import Look
 from bidsharmony.supervise.marker import (
@@ -54,7 +52,6 @@ LOGGER = logging.getLogger('bidsharmony')
 
 UNCHANGED = 'unchanged since the last run'
 
-_PR_SET_PDEATHSIG = 1
 MAX_NAME = 200
 """Characters of a step's name that are sent: with four bytes each, a message fits PIPE_BUF."""
 
@@ -284,7 +281,9 @@ def _harmonize(
     load_weights(job.settings.weights)
     config.update_config({
         'execution': {
-            'hash_method': 'content',
+            # in a new folder nothing of an earlier run can be taken for this one's; but hosts of
+            # a cluster may see different times of one file
+            'hash_method': 'content' if job.settings.use_plugin else 'timestamp',
             'crashfile_format': 'txt',
             'stop_on_first_crash': 'false',
             'remove_unnecessary_outputs': 'false',
@@ -336,32 +335,6 @@ def _on_cluster(job: Job, work_dir: Path) -> Iterator[Callable | None]:
     except BaseException:
         cancel_jobs(work_dir)
         raise
-
-
-def detach(lifeline: Connection) -> None:
-    """Lead a process group, end at once on a signal, and end when the supervisor does.
-
-    The parent of this process is the fork server, which outlives the supervisor as long as it
-    has children. So the supervisor holds the other end of a pipe; when it dies, the kernel sends
-    SIGIO, whose default is to end the process, even in the middle of a long computation.
-
-    Parameters
-    ----------
-    lifeline : Connection
-        reading end of a pipe into which nobody writes
-    """
-    os.setpgid(0, 0)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGIO):
-        signal.signal(number, signal.SIG_DFL)
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    descriptor = lifeline.fileno()
-    fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
-    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
-    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_ASYNC)
-    if lifeline.poll():
-        # It died before the kernel was asked to tell.
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _log_to(path: Path, verbose_count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import defaultdict
@@ -13,12 +14,12 @@ from typing import Any
 
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Workflow
-from nipype.pipeline.plugins import LinearPlugin
 from nipype.pipeline.plugins.base import PluginBase
 
 from bidsharmony.bids import BIDSError
 from bidsharmony.bids.names import output_stem, parse_name
 from bidsharmony.interfaces.inputs import CheckedRun
+from bidsharmony.supervise.aside import AsidePlugin
 from bidsharmony.supervise.cluster import ClusterError
 from bidsharmony.supervise.look import Look
 from bidsharmony.supervise.marker import stem_of
@@ -26,7 +27,13 @@ from bidsharmony.supervise.records import Step
 from bidsharmony.workflows.groups import Sharing, differ_within, find_sharing
 from bidsharmony.workflows.method import Method
 from bidsharmony.workflows.outputs import expected_endings, standard_names
-from bidsharmony.workflows.participant import PREDICTED, init_participant_wf, workflow_name
+from bidsharmony.workflows.participant import (
+    ASIDE,
+    PREDICTED,
+    URGENT,
+    init_participant_wf,
+    workflow_name,
+)
 
 LOGGER = logging.getLogger('bidsharmony')
 
@@ -71,7 +78,8 @@ def harmonize_runs(
     crash_dir : Path
         for nipype's account of a node that fails
     plugin : callable or None
-        makes of a status callback what runs a graph; None runs it in this process
+        makes of a status callback what runs a graph; None runs it in this process, with some
+        nodes in a fork beside it where there is more than one thread
     report : callable, optional
         is given every step; one that two graphs share counts once
     look : Look, optional
@@ -91,6 +99,8 @@ def harmonize_runs(
         method=method,
         threads=threads,
     )
+    if plugin is None:
+        plugin = partial(_here, aside=threads > 1)
     wanted = find_sharing(checked)
     predicted: Predicted = defaultdict(dict)
     failed: dict[str, str] = {}
@@ -151,6 +161,7 @@ class Steps:
         }
         self._known: set[str] = set()
         self._done: set[str] = set()
+        self._running: dict[str, str] = {}
 
     def add(self, workflow: Workflow) -> None:
         """Count those of a graph that is run next; inputs and outputs of a graph are no steps."""
@@ -171,16 +182,19 @@ class Steps:
         _, run, inside = name.split('.', 2)
         words = inside.replace('_wf.', ' ').replace('.', ' ').replace('_', ' ')
         label = self._labels.get(run, '')
-        self._tell(f'{label}: {words}' if label else words)
+        self._running[name] = f'{label}: {words}' if label else words
+        self._tell()
 
     def end(self, name: str) -> None:
         """Tell that a step has come to an end."""
         self._done.add(name)
-        self._tell('')
+        self._running.pop(name, None)
+        self._tell()
 
-    def _tell(self, words: str) -> None:
+    def _tell(self) -> None:
+        """Tell of the step that began last of those that are not done."""
         if self._report is not None:
-            n_done = len(self._done)
+            n_done, words = len(self._done), next(reversed(self._running.values()), '')
             self._report(Step(words, n_done, max(n_done, len(self._known | self._done))))
 
 
@@ -229,14 +243,14 @@ def _run(
     workflow: Workflow,
     runs: Sequence[CheckedRun],
     predicted: Predicted,
-    plugin: Runner | None,
+    plugin: Runner,
     steps: Steps,
     look: Look | None = None,
 ) -> dict[str, str]:
     """Run a graph; give the crash of each run that had one, and note what was predicted."""
     crashes: dict[str, str] = {}
     try:
-        workflow.run(plugin=(plugin or _linear)(_reporter(crashes, predicted, steps, look)))
+        workflow.run(plugin=plugin(_reporter(crashes, predicted, steps, look)))
     except ClusterError:
         # not one run's: what is left of the graph was not run at all
         raise
@@ -253,9 +267,18 @@ def _run(
     return {stem: crashes[name] for stem, name in names.items() if name in crashes}
 
 
-def _linear(status_callback: Callable[[Any, str], None]) -> PluginBase:
-    """Run one node after the other, in this process."""
-    return LinearPlugin(plugin_args={'status_callback': status_callback})
+def _here(status_callback: Callable[[Any, str], None], *, aside: bool) -> AsidePlugin:
+    """Run nodes in this process, and if that is wanted those of `ASIDE` beside it."""
+
+    def may_stand_aside(node: Any) -> bool:
+        return aside and _inside(node) in ASIDE
+
+    return AsidePlugin(status_callback, may_stand_aside, lambda node: _inside(node) in URGENT)
+
+
+def _inside(node: Any) -> str:
+    """Name a node within the graph of its run."""
+    return node.fullname.split('.', 2)[2]
 
 
 def _reporter(
@@ -272,10 +295,13 @@ def _reporter(
             if look is not None:
                 look.start()
         elif name in started:
-            seconds = time.monotonic() - started.pop(name)
+            began, aside = started.pop(name), None
+            seconds = time.monotonic() - began
+            if usage := getattr(node, 'usage', None):
+                began, seconds, *aside = usage
             LOGGER.info('%s: %s after %.2f s', name, status, seconds)
             if look is not None:
-                look.end(name, seconds)
+                look.end(name, began, seconds, aside)
             steps.end(name)
             _, run, inside = name.split('.', 2)
             if status == 'exception':
@@ -289,10 +315,9 @@ def _reporter(
 
 def _last_line(node: Any) -> str:
     """Give the error that ended a node, without its traceback."""
-    try:
-        text = node.result.runtime.traceback
-    except Exception:
-        # the result file itself may be what could not be written, or a job was killed before it
-        text = getattr(node, '_traceback', None) or ''
+    text = getattr(node, '_traceback', None) or ''
+    # the result file itself may be what could not be written, or a job was killed before it
+    with contextlib.suppress(Exception):
+        text = text or node.result.runtime.traceback or ''
     lines = [line.strip() for line in str(text).splitlines() if line.strip()]
     return lines[-1] if lines else f'{node.name}{_WORDLESS}'

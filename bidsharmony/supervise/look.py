@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import resource
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,15 +18,17 @@ if TYPE_CHECKING:
 
 COLUMNS = {
     'step': {'Description': 'node of the graph, with the graphs that it lies in'},
+    'start': {'Description': 'when it began, after the first one', 'Units': 's'},
     'seconds': {'Description': 'from its start to its end', 'Units': 's'},
     'cpu_seconds': {
-        'Description': 'processor time in between, of the process and what it started',
+        'Description': 'processor time in between, of the process and what it started; what ran '
+        'in a process beside it has a line of its own',
         'Units': 's',
     },
     'memory_mb': {
         'Description': 'largest memory of the process in between (2^20 bytes), without that of a '
-        'registration, which has one of its own; libraries that it shares with other participants '
-        'count in full',
+        'registration, which has one of its own; libraries that it shares with other '
+        'participants, and what a step beside others shares with them, count in full',
         'Units': 'MB',
     },
 }
@@ -55,6 +58,7 @@ class Look:
     resources: bool = False
     elsewhere: bool = False
     _cpu: float = field(default=0.0, repr=False)
+    _first: float | None = field(default=None, repr=False)
     _begun: bool = field(default=False, repr=False)
 
     def draw(self, workflow: Workflow) -> None:
@@ -73,23 +77,36 @@ class Look:
     def start(self) -> None:
         """Note what was used up to here."""
         if self.resources:
+            self._first = time.monotonic() if self._first is None else self._first
             self._cpu = _cpu_seconds()
             _forget_peak()
 
-    def end(self, name: str, seconds: float) -> None:
-        """Write the line of a step."""
+    def end(
+        self, name: str, began: float, seconds: float, aside: tuple[float, float] | None = None
+    ) -> None:
+        """Write the line of a step.
+
+        Parameters
+        ----------
+        name : str
+        began : float
+            `time.monotonic`
+        seconds : float
+        aside : processor seconds and MB, optional
+            of a step that ran in a process of its own
+        """
         if not self.resources:
             return
-        used, peak = f'{_cpu_seconds() - self._cpu:.2f}', f'{_peak_mb():.0f}'
+        cpu, memory = aside or (_cpu_seconds() - self._cpu, _peak_mb())
+        used, peak = f'{cpu:.2f}', f'{memory:.0f}'
         if self.elsewhere:
             used = peak = 'n/a'
-        lines = [f'{name}\t{seconds:.2f}\t{used}\t{peak}\n']
-        if self._begun:
-            self._write('_resources.tsv', lines, os.O_APPEND)
-            return
-        self._begun = True
-        self._write('_resources.json', [json.dumps(COLUMNS, indent=2) + '\n'])
-        self._write('_resources.tsv', ['\t'.join(COLUMNS) + '\n', *lines])
+        if not self._begun:
+            self._begun = True
+            self._write('_resources.json', [json.dumps(COLUMNS, indent=2) + '\n'])
+            self._write('_resources.tsv', ['\t'.join(COLUMNS) + '\n'])
+        line = f'{name}\t{began - self._first:.2f}\t{seconds:.2f}\t{used}\t{peak}\n'
+        self._write('_resources.tsv', [line], os.O_APPEND)
 
     def _write(self, ending: str, lines: list[str], how: int = os.O_TRUNC) -> None:
         """Write a file beside the log, or add to it; a link in its place is replaced."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline.engine import Node, Workflow
 
-from bidsharmony.interfaces.bias import EstimateBias
+from bidsharmony.interfaces.bias import CorrectBias, EstimateBias
 
 
 def init_bias_wf(*, slice_axis: int, apply: bool, name: str = 'bias_wf') -> Workflow:
@@ -42,8 +42,13 @@ def init_bias_wf(*, slice_axis: int, apply: bool, name: str = 'bias_wf') -> Work
         name='outputnode',
     )
     estimate = Node(EstimateBias(slice_axis=slice_axis, apply=apply), name='estimate')
-    ports = ('b0_file', 'trace_file', 'mask_file')
-    workflow.connect([(inputnode, estimate, [(port, port) for port in ports])])
-    ports = ('field_file', 'b0_file', 'trace_file', 'facts')
-    workflow.connect([(estimate, outputnode, [(port, port) for port in ports])])
+    # by itself: N4 does not wait for the trace image
+    correct = Node(CorrectBias(), name='correct')
+    workflow.connect([
+        (inputnode, estimate, [(port, port) for port in ('b0_file', 'mask_file')]),
+        (inputnode, correct, [('trace_file', 'in_file')]),
+        (estimate, correct, [('field_file', 'field_file')]),
+        (estimate, outputnode, [(port, port) for port in ('field_file', 'b0_file', 'facts')]),
+        (correct, outputnode, [('out_file', 'trace_file')]),
+    ])  # fmt: skip
     return workflow

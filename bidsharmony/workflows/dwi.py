@@ -9,6 +9,7 @@ from typing import Any
 from nipype.pipeline.engine import Node, Workflow
 
 from bidsharmony.bids.names import output_stem
+from bidsharmony.interfaces.compare import CompareRun
 from bidsharmony.interfaces.inputs import CheckedRun
 from bidsharmony.interfaces.lesions import MeasureLesions
 from bidsharmony.interfaces.noise import MeasureB0s
@@ -132,7 +133,8 @@ def init_dwi_wf(
     ])  # fmt: skip
 
     trace = Node(
-        TraceWeighted(b0_ixs=b0_ixs, b0_threshold=method.b0_threshold), name='trace_weighted'
+        TraceWeighted(b0_ixs=b0_ixs, b0_threshold=method.b0_threshold, threads=threads),
+        name='trace_weighted',
     )
     workflow.connect([
         (denoise_wf, trace, [('outputnode.dwi_file', 'dwi_file')]),
@@ -198,26 +200,34 @@ def init_dwi_wf(
         *facts.warnings,
         *map(harmonized_without, without),
     )
-    measure = Node(
-        MeasureRun(run=describe_run(checked, warnings), denoising=steps, zero_filling=filled),
-        name='measure',
-    )
+    # the figures of images wait for no series, and the other way round
+    compare = Node(CompareRun(slice_axis=checked.slice_axis, zero_filling=filled), name='compare')
     workflow.connect([
-        (denoise_wf, measure, [('outputnode.b0_file', 'b0_before')]),
-        (mean_b0, measure, [('n_replaced', 'n_replaced')]),
-        (measure_b0s, measure, [('agreement', 'b0_agreement')]),
-        (brain, measure, [('mask_file', 'mask_before')]),
-        (trace, measure, [
-            ('trace_file', 'trace_before'), ('adc_file', 'adc_before'), ('facts', 'trace_facts'),
-        ]),
-        (bias_wf, measure, [('outputnode.facts', 'bias_facts')]),
-        (harmonize_wf, measure, [
+        (denoise_wf, compare, [('outputnode.b0_file', 'b0_before')]),
+        (brain, compare, [('mask_file', 'mask_before')]),
+        (trace, compare, [('trace_file', 'trace_before'), ('adc_file', 'adc_before')]),
+        (harmonize_wf, compare, [
             ('outputnode.b0_file', 'b0_after'), ('outputnode.trace_file', 'trace_after'),
             ('outputnode.adc_file', 'adc_after'), ('outputnode.canonical_mask', 'mask_after'),
             ('outputnode.gain_file', 'gain_file'), ('outputnode.blend_file', 'blend_file'),
             ('outputnode.uncertainty_file', 'uncertainty_file'),
             ('outputnode.facts', 'network_facts'),
             ('outputnode.field_file', 'field_file'),
+        ]),
+    ])  # fmt: skip
+    measure = Node(
+        MeasureRun(run=describe_run(checked, warnings), denoising=steps), name='measure'
+    )
+    workflow.connect([
+        (mean_b0, measure, [('n_replaced', 'n_replaced')]),
+        (measure_b0s, measure, [('agreement', 'b0_agreement')]),
+        (trace, measure, [('facts', 'trace_facts')]),
+        (bias_wf, measure, [('outputnode.facts', 'bias_facts')]),
+        (harmonize_wf, measure, [('outputnode.facts', 'network_facts')]),
+        (compare, measure, [
+            ('numbers', 'compared'),
+            ('figure_files', 'compare_figures'),
+            ('figure_descs', 'compare_descs'),
         ]),
     ])  # fmt: skip
     if sharing is not None:
@@ -286,8 +296,8 @@ def init_dwi_wf(
             (bias_wf, outputs_wf, [('outputnode.field_file', 'inputnode.field_file')]),
             (brain, outputs_wf, [('mask_file', 'inputnode.mask_file')]),
         ])  # fmt: skip
-    measured = ('qc_file', 'audit_file', 'figure_files', 'figure_descs')
-    elsewhere = {*measured, 'bval_file', 'bvec_file', *on_grid, 'noise_file'}
+    measured = ('qc_file', 'figure_files', 'figure_descs')
+    elsewhere = {*measured, 'audit_file', 'bval_file', 'bvec_file', *on_grid, 'noise_file'}
     workflow.connect([
         (trace, outputs_wf, [('facts', 'inputnode.trace_facts')]),
         (harmonize_wf, outputs_wf, [
@@ -298,6 +308,7 @@ def init_dwi_wf(
                 if product.port not in elsewhere
             ),
         ]),
+        (compare, outputs_wf, [('audit_file', 'inputnode.audit_file')]),
         (measure, outputs_wf, [(port, f'inputnode.{port}') for port in measured]),
     ])  # fmt: skip
     return workflow

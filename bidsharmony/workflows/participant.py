@@ -21,6 +21,12 @@ PREDICTED = {
 }
 """Node of a run's graph to the output that other runs of the session need."""
 
+ASIDE = ('trace_weighted', 'compare')
+"""Nodes of a run's graph that take seconds beside others, and use neither ITK nor torch."""
+
+URGENT = ('bias_wf.estimate', 'bias_wf.correct', 'harmonize_wf.network')
+"""Nodes of a run's graph that most others wait for: these are run as soon as they can be."""
+
 
 def workflow_name(stem: str) -> str:
     """Turn a run's stem into the name of its graph, one to one.
@@ -61,7 +67,7 @@ def init_participant_wf(
         where derivatives are collected, and where nodes work
     method : Method
     threads : int
-        of torch
+        see `init_dwi_wf`
     crash_dir : Path
         for nipype's account of a node that fails
     sharing : mapping, optional

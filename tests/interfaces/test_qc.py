@@ -1,8 +1,6 @@
 """Numbers are rounded, archives repeat, and the schema knows every key."""
 
-import io
 import json
-import time
 from importlib.resources import files
 
 import jsonschema
@@ -16,7 +14,6 @@ from bidsharmony.interfaces.inputs import check_run
 from bidsharmony.interfaces.qc import (
     MeasureRun,
     dump_json,
-    npz_bytes,
     rounded,
 )
 from bidsharmony.interfaces.summary import BrainMask, MeanB0, TraceWeighted
@@ -27,18 +24,6 @@ from bidsharmony.numerics.intensity import adc_shares
 from tests.synthetic_runs import head, lesions, qc
 
 SCHEMA = json.loads(files('bidsharmony.data').joinpath('qc.schema.json').read_text())
-
-
-def test_npz_does_not_know_the_time(monkeypatch):
-    """Two archives of the same arrays are the same bytes."""
-    arrays = {'before': np.ones((2, 2), np.float16), 'version': np.int64(1)}
-    first = npz_bytes(arrays)
-    later = time.time() + 1e7
-    monkeypatch.setattr(time, 'time', lambda: later)
-    assert npz_bytes(arrays) == first
-    with np.load(io.BytesIO(first), allow_pickle=False) as archive:
-        assert archive['before'].dtype == np.float16
-        assert int(archive['version']) == 1
 
 
 def test_json_has_no_nan():
@@ -79,20 +64,21 @@ def assemble(
         }),
         denoising={'mppca': False, 'rician': True},
         b0_agreement={'shift_mm': float('nan'), 'difference': float('nan')},
+        compared={
+            'summary': {
+                'noise_sigma': float('nan'),
+                'snr_b0': None,
+                'mask_volume_ml': 1.0,
+                'tissue_share': tissue_share,
+                'fluid_share': 0.1,
+            },
+            'gain': {'p05': 0.9, 'median': 1.0, 'p95': 1.1},
+            'adc': {'before_median': 8e-4, 'after_median': float('nan')},
+            **{key: drawn[key] for key in ('psd', 'glcm')},
+        },
         **inputs,
     )  # fmt: skip
-    return measure._assemble(
-        figures={
-            'noise_sigma': float('nan'),
-            'snr_b0': None,
-            'mask_volume_ml': 1.0,
-            'tissue_share': tissue_share,
-            'fluid_share': 0.1,
-        },
-        gain=[0.9, 1.0, 1.1],
-        adc=[8e-4, float('nan')],
-        audit={key: drawn[key] for key in ('psd', 'glcm')},
-    )
+    return measure._assemble()
 
 
 @pytest.fixture

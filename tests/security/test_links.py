@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -147,7 +148,7 @@ def test_what_is_left_to_look_at_follows_no_link(tmp_path, ending):
     look = Look(start, graph=True, resources=True)
     look.draw(Workflow())
     look.start()
-    look.end('step', 1.0)
+    look.end('step', 0.0, 1.0)
     assert target.read_text() == 'precious'
     assert not place.is_symlink()
     assert place.read_text().startswith(('a graph', 'step\t'))
@@ -157,9 +158,9 @@ def test_what_a_cluster_took_is_not_made_up(tmp_path):
     """Its jobs' time and memory are not those of the process that waits for them."""
     look = Look(tmp_path / 'sub-01', resources=True, elsewhere=True)
     look.start()
-    look.end('step', 2.0)
+    look.end('step', time.monotonic(), 2.0)
     table = (tmp_path / 'sub-01_resources.tsv').read_text().splitlines()
-    assert table[1].split('\t') == ['step', '2.00', 'n/a', 'n/a']
+    assert table[1].split('\t') == ['step', '0.00', '2.00', 'n/a', 'n/a']
 
 
 def test_a_table_of_failures_that_is_a_link_is_not_read(tmp_path):

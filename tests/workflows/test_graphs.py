@@ -145,7 +145,7 @@ def test_noise_is_taken_out_before_anything_else(workflow):
         assert edges(denoise, 'rician', 'mean_b0') == [('dwi_file', 'dwi_file')]
         assert edges(denoise, 'mean_b0', 'outputnode') == [('b0_file', 'b0_file')]
         assert edges(denoise, noise_from, 'outputnode') == [('noise_file', 'noise_file')]
-        for target in ('trace_weighted', 'bias_wf', 'harmonize_wf', 'measure'):
+        for target in ('trace_weighted', 'bias_wf', 'harmonize_wf', 'compare'):
             assert edges(run, 'denoise_wf', target)
             assert not edges(run, 'mean_b0', target) or target == 'measure'
         steps = {'mppca': mppca, 'rician': True}
