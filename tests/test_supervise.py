@@ -1,5 +1,6 @@
 """Participants run apart: one that dies, hangs on or is locked leaves the others alone."""
 
+import ast
 import contextlib
 import errno
 import fcntl
@@ -944,3 +945,31 @@ def test_supervisor_itself_stays_light():
 def test_outcome_is_a_value():
     """Two outcomes with the same content are the same."""
     assert Outcome('a', 'done') == Outcome('a', 'done', '', 0)
+
+
+def test_what_every_run_needs_is_imported_by_the_server(tmp_path):
+    """What interfaces import when they run, and no option asks for, participants find there."""
+    folder = Path(pool.__file__).parents[1] / 'interfaces'
+    wanted = {
+        node.module
+        for path in folder.glob('*.py')
+        if path.name not in {'lesions.py', 'shared.py', 'spaces.py'}
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.ImportFrom)
+    }
+    assert len(wanted) > 10
+    code = f"""
+import importlib, sys
+for name in {pool.PRELOAD!r}:
+    importlib.import_module(name)
+before = set(sys.modules)
+for name in {sorted(wanted - {'bidsharmony.numerics.denoise'})!r}:
+    importlib.import_module(name)
+print(sorted(set(sys.modules) - before))
+"""
+    found = subprocess.run(
+        [sys.executable, '-c', code], check=True, capture_output=True, text=True
+    )
+    assert found.stdout.strip() == '[]'

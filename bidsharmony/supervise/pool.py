@@ -29,8 +29,22 @@ from bidsharmony.supervise.records import HIDDEN, Job, Outcome, Step, Watch
 
 LOGGER = logging.getLogger('bidsharmony')
 
-PRELOAD = ('bidsharmony.workflows.participant', 'bidsharmony.network.inference', 'ants',
-           'bidsharmony.viz.run', 'bidsharmony.evaluation.features')  # fmt: skip
+PRELOAD = (
+    'ants',
+    'bidsharmony.evaluation.features',
+    'bidsharmony.evaluation.scan',
+    'bidsharmony.interfaces.compat',
+    'bidsharmony.network.summary',
+    'bidsharmony.numerics.bias',
+    'bidsharmony.numerics.directions',
+    'bidsharmony.numerics.gain',
+    'bidsharmony.numerics.motion',
+    'bidsharmony.numerics.trace',
+    'bidsharmony.supervise.graph',
+    'bidsharmony.viz.run',
+    'bidsharmony.viz.series',
+    'bidsharmony.workflows.participant',
+)
 """Imported once, in the server that children are forked from: 10 s that none of them spends."""
 
 LOOK_AGAIN = 1.0
