@@ -24,8 +24,9 @@ import numpy as np
 from csv_tables import write_table
 from spaces import SPACE, write_template
 
+from bidsharmony.bids import collect_dwi
 from bidsharmony.cli.parser import parse_args
-from bidsharmony.supervise.needs import grid_of, run_needs
+from bidsharmony.supervise.needs import needs_of
 
 FOV = (240.0, 240.0, 144.0)  # mm
 SIDECAR = {
@@ -35,30 +36,43 @@ SIDECAR = {
     'EchoTime': 0.071,
 }
 CASES = (
-    ((64, 64, 24), 7, ()),
-    ((96, 96, 48), 31, ()),
-    ((128, 128, 60), 4, ()),
-    ((128, 128, 60), 31, ()),
-    ((128, 128, 60), 100, ()),
-    ((256, 256, 30), 4, ()),
-    ((96, 96, 48), 31, ('--denoise', 'mppca', '--rician')),
-    ((96, 96, 48), 31, ('--output-resolution', '1.25')),
-    ((96, 96, 48), 31, ('--output-spaces', SPACE)),
+    ((64, 64, 24), 7, 1, ()),
+    ((64, 64, 24), 7, 2, ()),
+    ((96, 96, 48), 31, 1, ()),
+    ((128, 128, 60), 4, 1, ()),
+    ((128, 128, 60), 31, 1, ()),
+    ((128, 128, 60), 31, 2, ()),
+    ((128, 128, 60), 100, 1, ()),
+    ((256, 256, 30), 4, 1, ()),
+    ((256, 256, 30), 4, 2, ()),
+    ((96, 96, 48), 31, 1, ('--denoise', 'mppca', '--rician')),
+    ((96, 96, 48), 31, 1, ('--output-resolution', '1.25')),
+    ((96, 96, 48), 31, 1, ('--output-spaces', SPACE)),
 )
-"""Matrix, volumes, options."""
+"""Matrix, volumes, runs, options."""
 
 HEADER = [
-    *('matrix', 'volumes', 'options', 'memory (MB)', 'estimate', 'output (MB)', 'estimate'),
+    *(
+        'matrix',
+        'volumes',
+        'runs',
+        'options',
+        'memory (MB)',
+        'estimate',
+        'output (MB)',
+        'estimate',
+    ),
     *('work (MB)', 'estimate', 'server (MB)', 'seconds'),
 ]
 
 
 def write_series(
-    root: Path, shape: tuple[int, int, int], volumes: int, subject: str = '01'
+    root: Path, shape: tuple[int, int, int], volumes: int, subject: str = '01', run: int = 1
 ) -> Path:
     """Draw an ellipsoid with a core in a coil's shading and noise, at b=0 and in many directions.
 
     Integers of 16 bits, gzipped. Without shading N4 would look for it in vain, and twice.
+    Each run has an echo time of its own, so that none shares its gain.
     """
     rng = np.random.default_rng(0)
     axes = [np.linspace(-1, 1, size, dtype=np.float32) for size in shape]
@@ -77,14 +91,16 @@ def write_series(
     affine = np.diag([-zooms[0], zooms[1], zooms[2], 1.0])
     affine[:3, 3] = -affine.diagonal()[:3] * (np.array(shape) - 1) / 2
     folder = root / f'sub-{subject}' / 'dwi'
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (root / 'dataset_description.json').write_text('{"Name": "sizes", "BIDSVersion": "1.10.0"}')
     image = nb.Nifti1Image(series, affine)
     image.header.set_xyzt_units('mm', 'sec')
-    path = folder / f'sub-{subject}_dwi.nii.gz'
+    path = folder / f'sub-{subject}_run-{run}_dwi.nii.gz'
     nb.save(image, path)
     start = str(path).removesuffix('.nii.gz')
-    Path(f'{start}.json').write_text(json.dumps(SIDECAR))
+    Path(f'{start}.json').write_text(
+        json.dumps(SIDECAR | {'EchoTime': SIDECAR['EchoTime'] + 0.01 * (run - 1)})
+    )
     Path(f'{start}.bval').write_text('0' + ' 1000' * (volumes - 1))
     rows = np.vstack([np.zeros(3), directions]).T
     Path(f'{start}.bvec').write_text('\n'.join(' '.join(f'{v:.6f}' for v in row) for row in rows))
@@ -96,6 +112,7 @@ def peaks(command: list[str], out: Path, work: Path) -> dict[str, float]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     most = dict.fromkeys(('own', 'server', 'out', 'work'), 0.0)
     looked = 0.0
+    shared: dict[int, float] = {}
     while process.poll() is None:
         own = server = 0.0
         for child in children(process.pid):
@@ -104,8 +121,13 @@ def peaks(command: list[str], out: Path, work: Path) -> dict[str, float]:
             if participants:
                 server = max(server, private_mb(child))
             for participant in participants:
-                family = (participant, *descendants(participant))
-                own = max(own, sum(map(private_mb, family)))
+                family = list(descendants(participant))
+                resident, alone = resident_mb(participant), private_mb(participant)
+                if not family:
+                    shared[participant] = resident - alone
+                # what it shares with a fork of its own is its own, too
+                mine = max(alone, resident - shared.get(participant, resident))
+                own = max(own, mine + sum(map(private_mb, family)))
         now = {'own': own, 'server': server}
         if time.monotonic() - looked > 0.2:
             now |= {'out': folder_mb(out), 'work': folder_mb(work)}
@@ -130,6 +152,15 @@ def descendants(pid: int) -> Iterator[int]:
     for child in children(pid):
         yield child
         yield from descendants(child)
+
+
+def resident_mb(pid: int) -> float:
+    """Return how much of a process lies in memory."""
+    try:
+        pages = int(Path(f'/proc/{pid}/statm').read_text().split()[1])
+    except OSError:
+        return 0.0
+    return pages * os.sysconf('SC_PAGE_SIZE') / 2**20
 
 
 def private_mb(pid: int) -> float:
@@ -159,25 +190,27 @@ def main() -> None:
     given = parser.parse_args()
     lines = [HEADER]
     print('  '.join(HEADER))
-    for shape, volumes, options in CASES:
+    for shape, volumes, runs, options in CASES:
         with tempfile.TemporaryDirectory() as folder:
             raw, out, work = (Path(folder) / name for name in ('raw', 'out', 'work'))
             os.environ['TEMPLATEFLOW_HOME'] = f'{folder}/home'
             write_template(Path(folder) / 'home')
-            image = write_series(raw, shape, volumes)
+            for run in range(1, runs + 1):
+                write_series(raw, shape, volumes, run=run)
             arguments = [str(raw), str(out), 'participant', '-w', str(work), *options]
             began = time.monotonic()
             found = peaks(
                 [sys.executable, '-m', 'bidsharmony.cli.participant', *arguments], out, work
             )
             seconds = time.monotonic() - began
-            needs = run_needs(*grid_of(image), parse_args(arguments))
+            needs = needs_of(collect_dwi(raw).runs, parse_args(arguments))
         figures = (
             *(found['own'], needs.memory, found['out'], needs.output),
             *(found['work'], needs.work, found['server'], seconds),
         )
         matrix = ' x '.join(map(str, shape))
-        lines.append([matrix, str(volumes), ' '.join(options), *(f'{x:.0f}' for x in figures)])
+        case = [matrix, str(volumes), str(runs), ' '.join(options)]
+        lines.append([*case, *(f'{x:.0f}' for x in figures)])
         print('  '.join(lines[-1]), flush=True)
     if given.table:
         write_table(given.table, lines)

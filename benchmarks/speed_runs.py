@@ -13,12 +13,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from resources import SIDECAR, write_series
+from resources import SIDECAR, children, private_mb, resident_mb, write_series
 
 CLINICAL = (256, 256, 30), 4
 RESEARCH = (128, 128, 60), 100
@@ -34,6 +35,8 @@ COMPUTING = (
     'correct',
     'network',
     'series',
+    'show_series',
+    'compare',
     'measure',
 )
 
@@ -102,10 +105,48 @@ def folders() -> Iterator[tuple[Path, Path, Path]]:
 
 
 def resources_of(out: Path, participant: str) -> dict[str, tuple[float, ...]]:
-    """Read seconds, processor seconds and memory (MB) of a participant's steps."""
+    """Read start and seconds, processor seconds and memory (MB) of a participant's steps."""
     table = next((out / 'logs').rglob(f'{participant}_resources.tsv'))
     rows = [line.split('\t') for line in table.read_text().splitlines()[1:]]
     return {name: tuple(map(float, figures)) for name, *figures in rows}
+
+
+def covered(spans: Iterable[tuple[float, float]]) -> float:
+    """Add up the time that lies in at least one span.
+
+    >>> covered([(3, 4), (0, 2), (1, 2.5)])
+    3.5
+    """
+    total, until = 0.0, float('-inf')
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return total
+
+
+class Memory:
+    """Watch what participants hold: a process, and what its forks do not share with it."""
+
+    def __init__(self) -> None:
+        self.peak_mb = 0.0
+        self._over = threading.Event()
+        self._watch = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Memory:
+        self._watch.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._watch.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(0.2):
+            participants = [pid for server in children(os.getpid()) for pid in children(server)]
+            held = sum(
+                resident_mb(pid) + sum(map(private_mb, children(pid))) for pid in participants
+            )
+            self.peak_mb = max(self.peak_mb, held)
 
 
 def timed(shape: tuple[int, int, int], volumes: int, repeats: int) -> dict[str, float]:
@@ -115,7 +156,8 @@ def timed(shape: tuple[int, int, int], volumes: int, repeats: int) -> dict[str, 
     -------
     dict
         ``seconds`` (the least of some), ``compute`` of that run, ``processor`` (seconds of all
-        its threads), and ``memory_mb``, the most that its process held, libraries included.
+        its threads), and ``memory_mb``, the most that its process and a fork beside it held,
+        libraries included.
     """
     best: dict[str, float] = {}
     with folders() as (raw, out, work):
@@ -124,20 +166,23 @@ def timed(shape: tuple[int, int, int], volumes: int, repeats: int) -> dict[str, 
         for _ in range(repeats):
             for folder in (out, work):
                 shutil.rmtree(folder, ignore_errors=True)
-            clock = run(raw, out, work, '--nprocs', '1', '--resource-monitor')
+            with Memory() as memory:
+                clock = run(raw, out, work, '--nprocs', '1', '--resource-monitor')
             seconds = clock.seconds('sub-01')
             steps = resources_of(out, 'sub-01')
             if not best or seconds < best['seconds']:
                 best = {
                     'seconds': seconds,
-                    'compute': sum(
-                        took
-                        for name, (took, *_) in steps.items()
+                    'compute': covered(
+                        (start, start + took)
+                        for name, (start, took, *_) in steps.items()
                         if name.rsplit('.', 1)[-1] in COMPUTING
                     ),
                     # between steps one thread works
-                    'processor': seconds + sum(cpu - took for took, cpu, _ in steps.values()),
-                    'memory_mb': max(memory for *_, memory in steps.values()),
+                    'processor': seconds
+                    - covered((start, start + took) for start, took, *_ in steps.values())
+                    + sum(cpu for *_, cpu, _ in steps.values()),
+                    'memory_mb': memory.peak_mb,
                 }
     return best
 

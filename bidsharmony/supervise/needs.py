@@ -34,6 +34,9 @@ FINER_VOLUMES = 24
 THREAD_MB, THREADS_COUNTED = 90.0, 2
 """Of each thread that passes slices through the network, beyond those that `LEAST_MB` counts."""
 
+BESIDE_MB = 160.0
+"""Of the fork that draws figures of one run while the network has the next one."""
+
 DENOISED = 5.5
 """Times the whole series, in 32 bits, that MP-PCA holds at its peak."""
 
@@ -72,12 +75,14 @@ class Needs:
 def needs_of(runs: Sequence[DwiRun], settings: Settings) -> Needs:
     """Estimate what a participant needs from the headers of its images.
 
-    Runs are processed one after the other, so that the largest one counts for the memory, and
-    what they leave adds up on the disk. What cannot be read needs next to nothing: it is refused.
+    Runs are processed one after the other, but for figures, so that the largest one counts for the
+    memory, and what they leave adds up on the disk. What cannot be read needs next to nothing: it
+    is refused.
     """
     each = [run_needs(*grid_of(run.image), settings) for run in runs]
+    beside = len(each) > 1 and settings.threads > 1 and settings.use_plugin is None
     return Needs(
-        max((needs.memory for needs in each), default=0.0),
+        max((needs.memory for needs in each), default=0.0) + BESIDE_MB * beside,
         sum(needs.output for needs in each),
         sum(needs.work for needs in each),
     )
