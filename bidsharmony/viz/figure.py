@@ -39,6 +39,7 @@ _STYLE = {
     'axes.titlesize': 10.5,
     'axes.titleweight': 'bold',
     'axes.titlelocation': 'left',
+    'axes.titley': 1.0,  # where it would come to lie: nothing is measured to find that out
     'axes.labelsize': 10,
     'axes.spines.top': False,
     'axes.spines.right': False,
