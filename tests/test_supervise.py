@@ -15,6 +15,7 @@ import sys
 import textwrap
 import time
 from dataclasses import replace
+from functools import partial
 from multiprocessing import Pipe
 from pathlib import Path
 from types import SimpleNamespace
@@ -913,7 +914,7 @@ def test_a_result_that_could_not_be_written_is_the_disks_fault(error, reason):
             raise RuntimeError('2 raised. Re-raising first.') from error
 
     steps = graph.Steps(None, '01', [run])
-    crashes = graph._run(Workflow(), [run], {}, None, steps)
+    crashes = graph._run(Workflow(), [run], {}, partial(graph._here, aside=False), steps)
     assert crashes['sub-01'].startswith(reason)
 
 
