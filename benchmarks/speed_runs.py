@@ -36,6 +36,7 @@ COMPUTING = (
     'network',
     'series',
     'show_series',
+    'show_maps',
     'compare',
     'measure',
 )

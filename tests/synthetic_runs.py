@@ -14,7 +14,7 @@ import numpy as np
 
 from bidsharmony.numerics.directions import largest_gap
 from bidsharmony.viz.figure import save_png
-from bidsharmony.viz.run import figure_name, run_figures
+from bidsharmony.viz.run import figure_name, map_figures, run_figures
 from bidsharmony.viz.series import gradient_spheres, shell_mosaic
 
 PIXEL = 1.25  # mm
@@ -290,10 +290,9 @@ def write_run(
             np.log(np.maximum(images[:, 0], 0.01) / np.maximum(images[:, 1], 0.01)) / 1000
             for images in (audit[when].astype(float) for when in ('before', 'after'))
         ]
-        drawn = run_figures(
-            audit, document, gain=1.1 / field, bias=field, uncertainty=field / 20, adc=tuple(adc)
-        )
+        drawn = run_figures(audit, document, adc=tuple(adc))
         drawn |= series_figures(audit)
+        drawn |= map_figures(audit['mask'], gain=1.1 / field, bias=field, uncertainty=field / 20)
         pictures = out_dir / f'sub-{document["subject"]}' / 'figures'
         pictures.mkdir(exist_ok=True)
         for desc, png in drawn.items():

@@ -1,4 +1,4 @@
-"""Compare a run before and after, in numbers and in pictures."""
+"""Compare a run before and after, in numbers and in pictures, and draw its maps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from nipype.interfaces.base import (
     File,
     OutputMultiObject,
     SimpleInterface,
-    Str,
     TraitedSpec,
     isdefined,
     traits,
@@ -37,9 +36,7 @@ class _CompareRunInput(BaseInterfaceInputSpec):
     adc_after = File(exists=True, mandatory=True, desc="canonical ADC, mm2/s, (I', J', K')")
     mask_after = File(exists=True, mandatory=True, desc="brain, (I', J', K')")
     gain_file = File(exists=True, mandatory=True, desc='gain, (I, J, K)')
-    field_file = File(exists=True, mandatory=True, desc='bias field, (I, J, K)')
     blend_file = File(exists=True, mandatory=True, desc="weight of the scan, (I', J', K')")
-    uncertainty_file = File(exists=True, desc="expected error, (I', J', K')")
     network_facts = traits.Dict(mandatory=True, desc='robust_scale and canonical_fwhm_mm')
     slice_axis = traits.Range(0, 2, mandatory=True, desc='axis along which slices were taken')
     zero_filling = traits.Int(1, usedefault=True, desc='pixels for each acquired one, in plane')
@@ -48,12 +45,11 @@ class _CompareRunInput(BaseInterfaceInputSpec):
 class _CompareRunOutput(TraitedSpec):
     numbers = traits.Dict(desc='summary, gain, adc, and what evaluation.features.describe gives')
     audit_file = File(exists=True, desc='audit slices, npz')
-    figure_files = OutputMultiObject(File(exists=True), desc='PNG pictures')
-    figure_descs = OutputMultiObject(Str, desc='what each picture shows')
+    figure_files = OutputMultiObject(File(exists=True), desc='PNG, named after what they show')
 
 
 class CompareRun(SimpleInterface):
-    """Compare the summary images of a run: spectra, texture, gain, bias and ADC."""
+    """Compare the summary images of a run: spectra, texture, gain and ADC."""
 
     input_spec = _CompareRunInput
     output_spec = _CompareRunOutput
@@ -82,7 +78,6 @@ class CompareRun(SimpleInterface):
         )
         adc_before = load_volume(self.inputs.adc_before)
         gain = load_volume(self.inputs.gain_file) * self.inputs.network_facts['robust_scale']
-        field = load_volume(self.inputs.field_file)
         adc_after = load_volume(self.inputs.adc_after)
         mask_after = load_mask(self.inputs.mask_after)
         gains = np.percentile(gain[mask], (5, 50, 95))
@@ -107,28 +102,70 @@ class CompareRun(SimpleInterface):
         def cut(data: np.ndarray, like: nb.Nifti1Image) -> np.ndarray:
             return axial_slices(data, like.affine, grid=grid)
 
-        uncertainty = self.inputs.uncertainty_file
         pictures = run_figures(
             audit,
             # curves are drawn of the numbers that are written
             rounded({**numbers, 'network': self.inputs.network_facts}),
-            gain=cut(gain, image),
-            bias=cut(field, image),
             blend=cut(load_volume(self.inputs.blend_file), fine),
-            uncertainty=cut(load_volume(uncertainty), fine) if isdefined(uncertainty) else None,
             adc=(cut(adc_before, image), cut(adc_after, fine)),
         )
         folder = Path(runtime.cwd)
         audit_file = folder / 'slices.npz'
         audit_file.write_bytes(npz_bytes(audit))
-        files = [folder / f'{desc}.png' for desc in pictures]
-        for file, content in zip(files, pictures.values(), strict=True):
-            file.write_bytes(content)
         self._results['numbers'] = numbers
         self._results['audit_file'] = str(audit_file)
-        self._results['figure_files'] = [str(file) for file in files]
-        self._results['figure_descs'] = list(pictures)
+        self._results['figure_files'] = write_pictures(folder, pictures)
         return runtime
+
+
+class _ShowMapsInput(BaseInterfaceInputSpec):
+    mask_file = File(exists=True, mandatory=True, desc='brain, (I, J, K)')
+    gain_file = File(exists=True, mandatory=True, desc='gain, (I, J, K)')
+    field_file = File(exists=True, mandatory=True, desc='bias field, (I, J, K)')
+    uncertainty_file = File(exists=True, desc="expected error, (I', J', K')")
+    network_facts = traits.Dict(mandatory=True, desc='robust_scale')
+
+
+class _ShowMapsOutput(TraitedSpec):
+    figure_files = OutputMultiObject(File(exists=True), desc='PNG, named after what they show')
+
+
+class ShowMaps(SimpleInterface):
+    """Draw gain, bias field and expected error on the slices that all pictures have."""
+
+    input_spec = _ShowMapsInput
+    output_spec = _ShowMapsOutput
+
+    def _run_interface(self, runtime):
+        from bidsharmony.numerics.grids import audit_grid, axial_slices
+        from bidsharmony.viz.run import map_figures
+
+        image, mask = nb.load(self.inputs.mask_file), load_mask(self.inputs.mask_file)
+        grid = audit_grid(mask, image.affine)
+
+        def cut(data: np.ndarray, affine: np.ndarray = image.affine) -> np.ndarray:
+            return axial_slices(data, affine, grid=grid)
+
+        uncertainty = self.inputs.uncertainty_file
+        scale = self.inputs.network_facts['robust_scale']
+        pictures = map_figures(
+            cut(mask.astype(np.float32)) >= 0.5,
+            gain=cut(load_volume(self.inputs.gain_file) * scale),
+            bias=cut(load_volume(self.inputs.field_file)),
+            uncertainty=cut(load_volume(uncertainty), nb.load(uncertainty).affine)
+            if isdefined(uncertainty)
+            else None,
+        )
+        self._results['figure_files'] = write_pictures(Path(runtime.cwd), pictures)
+        return runtime
+
+
+def write_pictures(folder: Path, pictures: Mapping[str, bytes]) -> list[str]:
+    """Write pictures under what they show, and give their files."""
+    files = [folder / f'{desc}.png' for desc in pictures]
+    for file, content in zip(files, pictures.values(), strict=True):
+        file.write_bytes(content)
+    return [str(file) for file in files]
 
 
 def npz_bytes(arrays: Mapping[str, Any]) -> bytes:

@@ -46,8 +46,8 @@ LEAST_DICE = 0.85
 class _MeasureRunInput(BaseInterfaceInputSpec):
     run = traits.Dict(mandatory=True, desc='the run: see workflows.dwi.describe_run')
     compared = traits.Dict(mandatory=True, desc='see interfaces.compare.CompareRun')
-    compare_figures = InputMultiObject(File(exists=True), desc='likewise, PNG')
-    compare_descs = InputMultiObject(Str, desc='likewise: what each picture shows')
+    compare_figures = InputMultiObject(File(exists=True), mandatory=True, desc='likewise, PNG')
+    map_figures = InputMultiObject(File(exists=True), desc='PNG: see interfaces.compare.ShowMaps')
     trace_facts = traits.Dict(mandatory=True)
     bias_facts = traits.Dict(mandatory=True)
     network_facts = traits.Dict(mandatory=True)
@@ -82,14 +82,11 @@ class MeasureRun(SimpleInterface):
         qc_file = Path(runtime.cwd) / 'qc.json'
         qc_file.write_text(dump_json(self._assemble()))
         self._results['qc_file'] = str(qc_file)
-        files, descs = list(self.inputs.compare_figures), list(self.inputs.compare_descs)
-        for name in ('lesion_figures', 'series_figures', 'space_figures'):
-            given = getattr(self.inputs, name)
-            if isdefined(given):
-                files += given
-                descs += [Path(file).stem for file in given]
+        kinds = ('compare', 'map', 'lesion', 'series', 'space')
+        given = [getattr(self.inputs, f'{kind}_figures') for kind in kinds]
+        files = [file for some in given if isdefined(some) for file in some]
         self._results['figure_files'] = files
-        self._results['figure_descs'] = descs
+        self._results['figure_descs'] = [Path(file).stem for file in files]
         return runtime
 
     def _assemble(self) -> dict[str, Any]:

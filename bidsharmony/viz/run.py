@@ -34,13 +34,10 @@ def run_figures(
     audit: Mapping[str, np.ndarray],
     qc: Mapping[str, Any],
     *,
-    gain: np.ndarray | None = None,
-    bias: np.ndarray | None = None,
     blend: np.ndarray | None = None,
-    uncertainty: np.ndarray | None = None,
     adc: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, bytes]:
-    """Draw the pictures of one run.
+    """Draw the pictures of one run before and after; its maps are those of `map_figures`.
 
     Parameters
     ----------
@@ -48,10 +45,9 @@ def run_figures(
         ``before``, ``after`` (n, 2, H, W) and ``mask`` (n, H, W) of the audit slices
     qc : mapping
         content of the run's ``qc.json``; ``psd``, ``glcm`` and ``network`` are read
-    gain, bias, blend, uncertainty : (n, H, W), optional
-        the maps cut on the audit grid (``numerics.grids.axial_slices``); the gain in canonical
-        unit per robust scale, that is, gain x robust scale. Without a place where the scan
-        overrules the network there is no picture of it.
+    blend : (n, H, W), optional
+        weight of the scan, cut on the audit grid (``numerics.grids.axial_slices``). Without a
+        place where the scan overrules the network there is no picture of it.
     adc : two (n, H, W), optional
         before and after, mm2/s
 
@@ -74,17 +70,6 @@ def run_figures(
             pair = before_after_channel(old, new, mask, channel=channel)
             for when, figure in zip(('before', 'after'), pair, strict=True):
                 pictures[f'{channel}{when}'] = save_png(figure)
-        if gain is not None:
-            title = 'gain x robust scale'
-            pictures['gain'] = save_png(field_map(gain, mask, title=title))
-        if bias is not None:
-            pictures['bias'] = save_png(field_map(bias, mask, title='bias field', center=1.0))
-        if uncertainty is not None:
-            pictures['uncertainty'] = save_png(
-                field_map(
-                    uncertainty, mask, title='expected error, canonical unit', from_zero=True
-                )
-            )
         if blend is not None and (blend[mask] > 0).any():
             pictures['blend'] = save_png(overruled(after[:, 0], blend, mask))
     psd, glcm = qc.get('psd') or {}, qc.get('glcm') or {}
@@ -97,6 +82,43 @@ def run_figures(
         ends = (_side(glcm, 'before'), _side(glcm, 'after'))
         pictures['glcm'] = save_png(glcm_panel(*ends, known and known['glcm']))
     return pictures
+
+
+def map_figures(
+    mask: np.ndarray,
+    *,
+    gain: np.ndarray | None = None,
+    bias: np.ndarray | None = None,
+    uncertainty: np.ndarray | None = None,
+) -> dict[str, bytes]:
+    """Draw the maps of one run.
+
+    Parameters
+    ----------
+    mask : (n, H, W) bool
+        brain on the audit grid (``numerics.grids.axial_slices``)
+    gain, bias, uncertainty : (n, H, W), optional
+        the maps on that grid; the gain in canonical unit per robust scale, that is, gain x robust
+        scale
+
+    Returns
+    -------
+    dict
+        desc to PNG bytes, as those of `run_figures`; none where the grid has no slice
+    """
+    looks = {
+        'gain': (gain, {'title': 'gain x robust scale'}),
+        'bias': (bias, {'title': 'bias field', 'center': 1.0}),
+        'uncertainty': (
+            uncertainty,
+            {'title': 'expected error, canonical unit', 'from_zero': True},
+        ),
+    }
+    return {
+        desc: save_png(field_map(slices, mask, **look))
+        for desc, (slices, look) in looks.items()
+        if slices is not None and len(mask)
+    }
 
 
 def _side(table: Mapping[str, Any], when: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from nipype.pipeline.engine import Node, Workflow
 
 from bidsharmony.bids.names import output_stem
-from bidsharmony.interfaces.compare import CompareRun
+from bidsharmony.interfaces.compare import CompareRun, ShowMaps
 from bidsharmony.interfaces.inputs import CheckedRun
 from bidsharmony.interfaces.lesions import MeasureLesions
 from bidsharmony.interfaces.noise import MeasureB0s
@@ -210,9 +210,18 @@ def init_dwi_wf(
             ('outputnode.b0_file', 'b0_after'), ('outputnode.trace_file', 'trace_after'),
             ('outputnode.adc_file', 'adc_after'), ('outputnode.canonical_mask', 'mask_after'),
             ('outputnode.gain_file', 'gain_file'), ('outputnode.blend_file', 'blend_file'),
-            ('outputnode.uncertainty_file', 'uncertainty_file'),
             ('outputnode.facts', 'network_facts'),
-            ('outputnode.field_file', 'field_file'),
+        ]),
+    ])  # fmt: skip
+    show_maps = Node(ShowMaps(), name='show_maps')
+    workflow.connect([
+        (brain, show_maps, [('mask_file', 'mask_file')]),
+        (harmonize_wf, show_maps, [
+            *(
+                (f'outputnode.{port}', port)
+                for port in ('gain_file', 'field_file', 'uncertainty_file')
+            ),
+            ('outputnode.facts', 'network_facts'),
         ]),
     ])  # fmt: skip
     measure = Node(
@@ -227,8 +236,8 @@ def init_dwi_wf(
         (compare, measure, [
             ('numbers', 'compared'),
             ('figure_files', 'compare_figures'),
-            ('figure_descs', 'compare_descs'),
         ]),
+        (show_maps, measure, [('figure_files', 'map_figures')]),
     ])  # fmt: skip
     if sharing is not None:
         workflow.connect([

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bidsharmony.viz.run import figure_name, run_figures
+from bidsharmony.viz.run import figure_name, map_figures, run_figures
 from tests.synthetic_runs import audit_slices, qc, shading
 
 IMAGES = {'b0before', 'b0after', 'tracebefore', 'traceafter'}
@@ -19,11 +19,9 @@ def audit():
     ('maps', 'changes', 'expected'),
     [
         ({}, {}, IMAGES | {'psd', 'glcm'}),
-        ({'gain': shading(2), 'bias': shading(2)}, {}, IMAGES | {'psd', 'glcm', 'gain', 'bias'}),
         ({}, {'psd': None, 'glcm': {}}, IMAGES),
         ({'blend': shading(2) / 2}, {}, IMAGES | {'psd', 'glcm', 'blend'}),
         ({'blend': 0 * shading(2)}, {}, IMAGES | {'psd', 'glcm'}),
-        ({'uncertainty': shading(2)}, {}, IMAGES | {'psd', 'glcm', 'uncertainty'}),
         (
             {'adc': (shading(2), shading(2))},
             {},
@@ -38,6 +36,14 @@ def test_what_is_there_is_drawn(audit, maps, changes, expected):
     assert all(png.startswith(b'\x89PNG') for png in drawn.values())
 
 
+@pytest.mark.parametrize('names', [(), ('gain', 'bias'), ('uncertainty',)])
+def test_maps_that_are_there_are_drawn(audit, names):
+    """Each has its picture."""
+    drawn = map_figures(audit['mask'], **dict.fromkeys(names, shading(2)))
+    assert list(drawn) == list(names)
+    assert all(png.startswith(b'\x89PNG') for png in drawn.values())
+
+
 def test_drawing_twice_gives_the_same_bytes(audit):
     """Pages have one hash on every run."""
     document = qc('01', 'avanto')
@@ -48,11 +54,13 @@ def test_a_run_without_slices_has_charts_only():
     """A slab that misses every audit plane is no error."""
     empty = {'before': np.ones((0, 2, 160, 160)), 'after': np.ones((0, 2, 160, 160)),
              'mask': np.ones((0, 160, 160), bool)}  # fmt: skip
-    assert set(run_figures(empty, qc('01', 'avanto'), gain=empty['mask'])) == {'psd', 'glcm'}
+    assert set(run_figures(empty, qc('01', 'avanto'))) == {'psd', 'glcm'}
+    assert map_figures(empty['mask'], gain=empty['mask']) == {}
 
 
 def test_every_desc_is_a_bids_label(audit):
     """Letters and digits, as BIDS wants them."""
-    for desc in run_figures(audit, qc('01', 'avanto'), bias=shading(2)):
+    maps = map_figures(audit['mask'], bias=shading(2))
+    for desc in run_figures(audit, qc('01', 'avanto')) | maps:
         assert desc.isalnum()
         assert figure_name('sub-01', desc) == f'sub-01_desc-{desc}_dwi.png'
