@@ -5,7 +5,9 @@
 *drawn coil* (simulated): heads of the simulator behind the coils of the phantom's scanners; the
 error is the standard deviation, in the brain, of the logarithm of the field over the coil. *coil
 put on a real scan*: the field that is found with it over the one found without it, against what
-was put on; what a method finds in the anatomy cancels out. Seconds are those of N4 alone, on two
+was put on; what a method finds in the anatomy cancels out. *two scans of one coil*: runs of a session
+that differ in phase encoding; the standard deviation, in both brains, of the logarithm of one field
+over the other. Seconds are those of N4 alone, on two
 threads, and ratios of one run.
 """
 
@@ -14,13 +16,14 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import nibabel as nb
 import numpy as np
 from csv_tables import write_table
 
-from bidsharmony.bids import collect_dwi
+from bidsharmony.bids import DwiRun, collect_dwi
 from bidsharmony.interfaces.files import read_gradients
 from bidsharmony.numerics.bias import n4_field, shrink_factors
 from bidsharmony.numerics.diffusion import found_brain, mean_b0
@@ -65,21 +68,39 @@ def drawn(
 
 def real(dataset: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Give the mean b=0 and the voxel of each run of a dataset."""
+    yield from map(summary, collect_dwi(dataset).runs)
+
+
+def summary(run: DwiRun) -> tuple[np.ndarray, np.ndarray]:
+    """Give the mean b=0 and the voxel of a run."""
+    bvals, _ = read_gradients(run.bval, run.bvec)
+    image = nb.load(run.image)
+    b0 = mean_b0(np.asarray(image.dataobj, np.float32), np.flatnonzero(bvals <= B0_THRESHOLD))
+    return b0, np.array(image.header.get_zooms()[:3])
+
+
+def pairs(dataset: Path) -> Iterator[tuple[tuple[np.ndarray, np.ndarray], ...]]:
+    """Give what `summary` does of runs of one session that differ in phase encoding alone."""
+    sessions: dict[str, list[DwiRun]] = {}
     for run in collect_dwi(dataset).runs:
-        bvals, _ = read_gradients(run.bval, run.bvec)
-        image = nb.load(run.image)
-        b0 = mean_b0(np.asarray(image.dataobj, np.float32), np.flatnonzero(bvals <= B0_THRESHOLD))
-        yield b0, np.array(image.header.get_zooms()[:3])
+        if 'direction' in run.entities:
+            sessions.setdefault(str(run.image.parent), []).append(run)
+    for runs in sessions.values():
+        yield from combinations(map(summary, runs), 2)
 
 
 def timed(
-    b0: np.ndarray, mask: np.ndarray, zooms: np.ndarray, way: dict
+    b0: np.ndarray,
+    mask: np.ndarray,
+    zooms: np.ndarray,
+    way: dict,
+    where: np.ndarray | None = None,
 ) -> tuple[np.ndarray, float]:
-    """Return the logarithm of the field in the brain, and the seconds."""
+    """Return the logarithm of the field in the brain or elsewhere, and the seconds."""
     began = time.perf_counter()
     field = n4_field(b0, mask, tuple(zooms), shrink_factors(b0.shape[2])[0], **way)
     seconds = time.perf_counter() - began
-    return np.log(field[mask].astype(np.float64)), seconds
+    return np.log(field[mask if where is None else where].astype(np.float64)), seconds
 
 
 def main() -> None:
@@ -112,6 +133,18 @@ def main() -> None:
                 with_it, seconds = timed(b0 * np.exp(put_on), mask, zooms, way)
                 error = float(np.std(with_it - plain[name] - put_on[mask]))
                 found.setdefault(kind, {}).setdefault(name, []).append((error, seconds))
+
+    kind = 'two real scans of one coil'
+    for first, second in pairs(given.bids) if given.bids else ():
+        masks = [found_brain(b0, zooms=zooms) for b0, zooms in (first, second)]
+        both = masks[0] & masks[1]
+        for name, way in WAYS.items():
+            (one, seconds), (other, more) = (
+                timed(b0, mask, zooms, way, both)
+                for (b0, zooms), mask in zip((first, second), masks, strict=True)
+            )
+            error = float(np.std(one - other))
+            found.setdefault(kind, {}).setdefault(name, []).append((error, (seconds + more) / 2))
 
     lines = [HEADER]
     for kind, ways in found.items():

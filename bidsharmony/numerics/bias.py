@@ -11,8 +11,8 @@ from bidsharmony.numerics.itk import load_ants
 
 ITERATIONS = (50, 50, 50, 50)
 TOLERANCE = 1e-3
-"""Of an iteration's change: ITK's own default. On coils that are known the field is on average no
-worse than at 1e-7, which iterations rarely reach, in half of the time (``benchmarks/bias.py``)."""
+"""Of an iteration's change: ITK's own default. On coils that are known it is now better, now worse
+than 1e-7, which iterations rarely reach, by a tenth, in half of the time (``benchmarks/bias.py``)."""
 
 KNOT_SPACING = 200.0
 """Distance of the field's spline knots (mm), as fMRIPrep has it: coils are smooth."""
@@ -26,7 +26,7 @@ class BiasField(NamedTuple):
 
 
 def shrink_factors(n_slices: int) -> tuple[int, ...]:
-    """Choose by the number of slices that N4 sees how much it may shrink them, best first.
+    """Choose by the number of slices how much N4 may shrink the image, best first.
 
     Measured on slabs: at shrink 4, N4 silently does nothing up to 6 slices and makes 8 to 10
     slices worse; at 2 it works from 8 slices, at 1 from 2. Where 4 makes a short stack worse, 2
@@ -79,8 +79,7 @@ def estimate_bias(
         positive everywhere; its facts are ``applied``, ``shrink_factor``, ``cv_before``,
         ``cv_after`` and ``note``
     """
-    # N4 sees no more than these
-    n_slices = _extent(mask, slice_axis)
+    n_slices = b0.shape[slice_axis]
     before = variation(b0, mask)
     flat = np.ones(b0.shape, dtype=np.float32)
     facts = {
@@ -110,12 +109,6 @@ def estimate_bias(
     return BiasField(flat, {**facts, 'note': note})
 
 
-def _extent(mask: np.ndarray, axis: int) -> int:
-    """Count the voxels along an axis from the first of a mask to its last."""
-    (found,) = np.nonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
-    return int(found[-1] - found[0]) + 1 if len(found) else 0
-
-
 def n4_field(
     b0: np.ndarray,
     mask: np.ndarray,
@@ -123,7 +116,7 @@ def n4_field(
     shrink: int,
     *,
     tolerance: float = TOLERANCE,
-    boxed: bool = True,
+    boxed: bool = False,
 ) -> np.ndarray | None:
     """Run N4 once; None if what it gives is not a field.
 
@@ -138,8 +131,8 @@ def n4_field(
         N4 goes to its next level when an iteration changes the field by less, as the coefficient
         of variation of old over new.
     boxed : bool
-        Whether N4 sees the mask's box alone, so that air around a head counts for nothing: neither
-        in time nor for where the splines' knots come to lie.
+        Whether N4 sees the mask's box alone. Air around a head then takes no time, but knots move
+        with the mask: fields of two scans of one coil differ by more (``benchmarks/bias.py``).
 
     Returns
     -------

@@ -81,8 +81,8 @@ def _die(
         lock = out / '.bidsharmony' / 'locks' / f'sub-{victim}.lock'
         command.until(lambda: lock.exists() and '/' in lock.read_text())
         pid = int(lock.read_text().rpartition('/')[2])
-        # most of the way, so that it is surely at work when it happens
-        time.sleep(rng.uniform(0, 0.6 * (study.lasts - study.starts)))
+        # not too far, so that it is surely at work when it happens
+        time.sleep(rng.uniform(0, 0.4 * (study.lasts - study.starts)))
         if limit:
             limit.hold(pid)
             command.until(lambda: processes().get(pid, 'Z')[0] == 'Z')
