@@ -3,12 +3,11 @@
     python benchmarks/bias.py [--anatomy DIR] [--bids DIR] [--fields 3] [--seed 1] [--table CSV]
 
 *drawn coil* (simulated): heads of the simulator behind the coils of the phantom's scanners; the
-error is the standard deviation, in the brain, of the logarithm of the field over the coil. *coil
-put on a real scan*: the field that is found with it over the one found without it, against what
-was put on; what a method finds in the anatomy cancels out. *two scans of one coil*: runs of a session
-that differ in phase encoding; the standard deviation, in both brains, of the logarithm of one field
-over the other. Seconds are those of N4 alone, on two
-threads, and ratios of one run.
+error is the standard deviation, in the brain, of the logarithm of the field over the coil.
+*coil put on a real scan*: the field that is found with it over the one found without it, against
+what was put on; what a method finds in the anatomy cancels out. *two real scans of one coil*: runs
+of a session that differ in phase encoding; the standard deviation, in both brains, of the
+logarithm of one field over the other. Seconds are those of N4 alone, on two threads.
 """
 
 from __future__ import annotations

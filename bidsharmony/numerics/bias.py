@@ -12,7 +12,8 @@ from bidsharmony.numerics.itk import load_ants
 ITERATIONS = (50, 50, 50, 50)
 TOLERANCE = 1e-3
 """Of an iteration's change: ITK's own default. On coils that are known it is now better, now worse
-than 1e-7, which iterations rarely reach, by a tenth, in half of the time (``benchmarks/bias.py``)."""
+than 1e-7, which iterations rarely reach, by a tenth and in half of the time
+(``benchmarks/bias.py``)."""
 
 KNOT_SPACING = 200.0
 """Distance of the field's spline knots (mm), as fMRIPrep has it: coils are smooth."""
