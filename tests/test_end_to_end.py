@@ -176,7 +176,7 @@ def _same_keys(value: object, schema: dict) -> None:
 def test_outputs_name_no_person_place_or_time(finished):
     """Planted tokens and absolute paths are nowhere but in the user's own dataset."""
     _, raw, out, _ = finished
-    tokens = ('4711', '13:46:51', '134651', str(raw.parent))
+    tokens = ('SERIAL4711', 'INSTITUTION4711', '13:46:51', '134651', str(raw.parent))
     for name in tree(out):
         content = (out / name).read_bytes()
         if name.endswith('.nii.gz'):
