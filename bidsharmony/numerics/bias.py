@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
 from bidsharmony.numerics.itk import load_ants
 
@@ -117,7 +116,6 @@ def n4_field(
     shrink: int,
     *,
     tolerance: float = TOLERANCE,
-    boxed: bool = False,
 ) -> np.ndarray | None:
     """Run N4 once; None if what it gives is not a field.
 
@@ -131,9 +129,6 @@ def n4_field(
     tolerance : float
         N4 goes to its next level when an iteration changes the field by less, as the coefficient
         of variation of old over new.
-    boxed : bool
-        Whether N4 sees the mask's box alone. Air around a head then takes no time, but knots move
-        with the mask: fields of two scans of one coil differ by more (``benchmarks/bias.py``).
 
     Returns
     -------
@@ -141,24 +136,19 @@ def n4_field(
         Mean 1 in the mask, and nowhere beyond its values there.
     """
     ants = load_ants()
-    box = ndimage.find_objects(mask.astype(np.int8))[0] if boxed else (slice(None),) * 3
     spacing = [float(zoom) for zoom in zooms]
-    found = ants.n4_bias_field_correction(
-        ants.from_numpy(np.ascontiguousarray(b0[box], dtype=np.float32), spacing=spacing),
-        mask=ants.from_numpy(np.ascontiguousarray(mask[box], dtype=np.float32), spacing=spacing),
+    field = ants.n4_bias_field_correction(
+        ants.from_numpy(np.ascontiguousarray(b0, dtype=np.float32), spacing=spacing),
+        mask=ants.from_numpy(np.ascontiguousarray(mask, dtype=np.float32), spacing=spacing),
         shrink_factor=shrink,
         convergence={'iters': list(ITERATIONS), 'tol': tolerance},
         spline_param=KNOT_SPACING,
         return_bias_field=True,
         rescale_intensities=False,
     ).numpy()
-    inside = found[mask[box]]
+    inside = field[mask]
     if not np.isfinite(inside).all() or inside.min() <= 0:
         return None
     # Outside the brain the splines run free: hold them within what the brain saw.
-    found = np.clip(np.nan_to_num(found, nan=1.0), inside.min(), inside.max())
-    beyond = [
-        (side.start or 0, n - (side.stop or n)) for side, n in zip(box, b0.shape, strict=True)
-    ]
-    field = np.pad(found / inside.mean(dtype=np.float64), beyond, mode='edge')
-    return field.astype(np.float32)
+    field = np.clip(np.nan_to_num(field, nan=1.0), inside.min(), inside.max())
+    return (field / field[mask].mean(dtype=np.float64)).astype(np.float32)
