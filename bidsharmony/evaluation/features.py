@@ -60,8 +60,7 @@ def audit_arrays(
     >>> audit['after'].shape, int(audit['mask'][0].sum())  # 16 x 16 mm
     ((2, 2, 160, 160), 144)
     """
-    grid = audit_grid(mask_before, affine_before)
-    mask = axial_slices(np.asarray(mask_before, np.float32), affine_before, grid=grid) >= 0.5
+    grid, mask = audit_planes(mask_before, affine_before)
 
     def cut(b0: np.ndarray, trace: np.ndarray, affine: np.ndarray) -> np.ndarray:
         channels = [axial_slices(image, affine, grid=grid) for image in (b0, trace)]
@@ -74,6 +73,25 @@ def audit_arrays(
         'mask': mask,
         'version': AUDIT_VERSION,
     }
+
+
+def audit_planes(mask: np.ndarray, affine: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """Lay the planes of the audit through a brain, and cut it along them.
+
+    Parameters
+    ----------
+    mask : (I, J, K) bool
+    affine : (4, 4)
+        Voxel to RAS+ mm.
+
+    Returns
+    -------
+    grid : list of array
+        See `numerics.grids.audit_grid`.
+    mask : (n, 160, 160) bool
+    """
+    grid = audit_grid(mask, affine)
+    return grid, axial_slices(np.asarray(mask, np.float32), affine, grid=grid) >= 0.5
 
 
 def describe(audit: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -137,11 +137,12 @@ class ShowMaps(SimpleInterface):
     output_spec = _ShowMapsOutput
 
     def _run_interface(self, runtime):
-        from bidsharmony.numerics.grids import audit_grid, axial_slices
+        from bidsharmony.evaluation.features import audit_planes
+        from bidsharmony.numerics.grids import axial_slices
         from bidsharmony.viz.run import map_figures
 
-        image, mask = nb.load(self.inputs.mask_file), load_mask(self.inputs.mask_file)
-        grid = audit_grid(mask, image.affine)
+        image = nb.load(self.inputs.mask_file)
+        grid, mask = audit_planes(load_mask(self.inputs.mask_file), image.affine)
 
         def cut(data: np.ndarray, affine: np.ndarray = image.affine) -> np.ndarray:
             return axial_slices(data, affine, grid=grid)
@@ -149,7 +150,7 @@ class ShowMaps(SimpleInterface):
         uncertainty = self.inputs.uncertainty_file
         scale = self.inputs.network_facts['robust_scale']
         pictures = map_figures(
-            cut(mask.astype(np.float32)) >= 0.5,
+            mask,
             gain=cut(load_volume(self.inputs.gain_file) * scale),
             bias=cut(load_volume(self.inputs.field_file)),
             uncertainty=cut(load_volume(uncertainty), nb.load(uncertainty).affine)
