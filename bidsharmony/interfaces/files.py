@@ -8,10 +8,12 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import BinaryIO
 
 import nibabel as nb
 import numpy as np
+from isal import isal_zlib
 
 from bidsharmony.interfaces.voxels import VolumeRanges
 from bidsharmony.numerics.gradients import GradientError, parse_bvals, parse_bvecs
@@ -47,6 +49,10 @@ class InputError(ValueError):
         super().__init__(f'{file}: {self.reason}')
 
 
+class _NotInflatedError(InputError):
+    """Say what is wrong with a gzip file, in the eyes of one library."""
+
+
 def read_to_end(
     path: Path,
     name: str,
@@ -57,7 +63,8 @@ def read_to_end(
     """Read an image to its last byte, checking its gzip sums and its length, and give its sha256.
 
     nibabel stops reading at the last voxel and so never sees the checksum behind it; a damaged
-    file loads without a word.
+    file loads without a word. ISA-L inflates; what it refuses is read again by zlib, which has the
+    last word, and says what is wrong: ISA-L takes rubbish behind a member for a member cut short.
 
     Parameters
     ----------
@@ -73,13 +80,23 @@ def read_to_end(
     ------
     InputError
     """
+    try:
+        return _read_to_end(path, name, ranges, max_bytes, isal_zlib)
+    except _NotInflatedError:
+        return _read_to_end(path, name, ranges, max_bytes, zlib)
+
+
+def _read_to_end(
+    path: Path, name: str, ranges: VolumeRanges | None, max_bytes: int, library: ModuleType
+) -> str:
+    """Do so with one library."""
     digest = hashlib.sha256()
     try:
         with path.open('rb') as file:
             if not path.stat().st_size:
                 raise InputError(name, 'is empty. Copy it again and re-run.')
             gzipped = path.name.endswith('.gz')
-            chunks = _inflate(file, digest, name) if gzipped else _plain(file, digest)
+            chunks = _inflate(file, digest, name, library) if gzipped else _plain(file, digest)
             head = b''
             while len(head) < _HEAD and (chunk := next(chunks, b'')):
                 head += chunk
@@ -119,9 +136,11 @@ def _plain(file: BinaryIO, digest: hashlib._Hash) -> Iterator[bytes]:
         yield chunk
 
 
-def _inflate(file: BinaryIO, digest: hashlib._Hash, name: str) -> Iterator[bytes]:
+def _inflate(
+    file: BinaryIO, digest: hashlib._Hash, name: str, library: ModuleType
+) -> Iterator[bytes]:
     """Yield what a gzip file holds in pieces, each member's CRC and length checked."""
-    member = zlib.decompressobj(wbits=_GZIP)
+    member = library.decompressobj(wbits=_GZIP)
     for raw in _plain(file, digest):
         while raw:
             if member is None:
@@ -129,22 +148,24 @@ def _inflate(file: BinaryIO, digest: hashlib._Hash, name: str) -> Iterator[bytes
                 raw = raw.lstrip(b'\0')
                 if not raw:
                     break
-                member = zlib.decompressobj(wbits=_GZIP)
+                member = library.decompressobj(wbits=_GZIP)
             try:
                 chunk = member.decompress(raw, _CHUNK)
-            except zlib.error as error:
+            except library.error as error:
                 cause = (
                     'gzip CRC does not match, the file is damaged'
                     if re.search(r'incorrect (data|length) check', str(error))
                     else 'is not valid gzip, the file is damaged'
                 )
-                raise InputError(name, f'{cause}. Copy it again and re-run.') from error
+                raise _NotInflatedError(name, f'{cause}. Copy it again and re-run.') from error
             if chunk:
                 yield chunk
             raw = member.unused_data if member.eof else member.unconsumed_tail
             member = None if member.eof else member
     if member is not None:
-        raise InputError(name, 'gzip data ends early, the file is cut. Copy it again and re-run.')
+        raise _NotInflatedError(
+            name, 'gzip data ends early, the file is cut. Copy it again and re-run.'
+        )
 
 
 def _announced(head: bytes, name: str, max_bytes: float) -> tuple[nb.Nifti1Header, int]:
