@@ -108,17 +108,17 @@ class _Side:
         total = np.zeros(len(self.places))
         # where b=0 signals of both signs cancel, their mean is rounding and no S_0
         self.positive = np.ones(len(self.places), bool)
-        for volume in iterate_volumes(path, b0_ixs):
+        for volume in iterate_volumes(path, b0_ixs, as_stored=True):
             signal = self._inside(volume)
             total += signal
             self.positive &= signal > 0
         self.s0 = total / len(b0_ixs)
 
     def _inside(self, volume: np.ndarray) -> np.ndarray:
-        return volume.reshape(-1, order='F')[self.places]
+        return volume.reshape(-1, order='F')[self.places].astype(np.float64)
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for volume in iterate_volumes(self.path):
+        for volume in iterate_volumes(self.path, as_stored=True):
             yield volume, self._inside(volume)
 
 
@@ -145,7 +145,8 @@ class _Witness:
 
     def see(self, ix: int, volume: np.ndarray, signal: np.ndarray) -> None:
         """Take what is wanted of one volume."""
-        self.not_finite += int(volume.size - np.count_nonzero(np.isfinite(volume)))
+        if volume.dtype.kind == 'f':
+            self.not_finite += int(volume.size - np.count_nonzero(np.isfinite(volume)))
         if ix in self.shell:
             self.diffusion.see(self.shell[ix], signal)
         if self.noise is not None and ix in self.shown:
@@ -230,7 +231,8 @@ def _relative_noise(
     from bidsharmony.numerics.intensity import noise_sigma
 
     box, mask, weight_around = surroundings
-    inside = np.where(mask, np.nan_to_num(volume[box], posinf=0.0, neginf=0.0), 0.0)
+    signal = np.nan_to_num(np.asarray(volume[box], np.float64), posinf=0.0, neginf=0.0)
+    inside = np.where(mask, signal, 0.0)
     sum_around = ndimage.gaussian_filter(inside, AROUND, mode='constant')
     use = mask & (sum_around > 0)
     if not use.any():

@@ -79,7 +79,10 @@ class HarmonizeSeries(SimpleInterface):
         sigma = load_volume(self.inputs.noise_file, np.float64)
         noise = sigma * factor  # it grows and shrinks as the signal
         sigma_volume = float(np.median(sigma[mask]))
-        volumes = (multiplied(v, factor) for v in iterate_volumes(self.inputs.dwi_file))
+        volumes = (
+            multiplied(volume, factor)
+            for volume in iterate_volumes(self.inputs.dwi_file, as_stored=True)
+        )
         operator = self._operator(image)
         if operator is None:
             header = geometry_header(image.header, image.shape)

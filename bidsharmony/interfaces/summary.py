@@ -177,7 +177,9 @@ class TraceWeighted(SimpleInterface):
         # Only the volumes that matter are read: other shells never enter memory.
         ixs = np.array(sorted({*b0_ixs, *(int(ix) for ix in shell.ixs)}))
         result = trace_weighted(
-            lambda wanted: iterate_volumes(self.inputs.dwi_file, ixs[wanted].tolist()),
+            lambda wanted: iterate_volumes(
+                self.inputs.dwi_file, ixs[wanted].tolist(), as_stored=True
+            ),
             bvals[ixs],
             bvecs[ixs],
             b0_ixs=np.flatnonzero(np.isin(ixs, b0_ixs)),

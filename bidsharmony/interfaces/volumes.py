@@ -51,7 +51,9 @@ def load_mask(path: str | Path) -> np.ndarray:
         return np.asarray(image.dataobj) > 0
 
 
-def iterate_volumes(path: str | Path, ixs: Iterable[int] | None = None) -> Iterator[np.ndarray]:
+def iterate_volumes(
+    path: str | Path, ixs: Iterable[int] | None = None, *, as_stored: bool = False
+) -> Iterator[np.ndarray]:
     """Read a series one volume at a time, in float64 and in the order of the file.
 
     The next volume is read by a thread while the last one is worked at.
@@ -62,22 +64,26 @@ def iterate_volumes(path: str | Path, ixs: Iterable[int] | None = None) -> Itera
         4-D series, (I, J, K, N); a 3-D image is one volume
     ixs : iterable of int, optional
         increasing positions along the fourth axis; all of them by default
+    as_stored : bool
+        leave numbers of up to four bytes, which have no scaling, as they are: for whoever makes
+        float64 of a few of them
 
     Yields
     ------
     volume : (I, J, K) float64
         in the scanner's units, header scaling applied
     """
-    return _ahead(_volumes(path, ixs))
+    return _ahead(_volumes(path, ixs, as_stored))
 
 
-def _volumes(path: str | Path, ixs: Iterable[int] | None) -> Iterator[np.ndarray]:
+def _volumes(path: str | Path, ixs: Iterable[int] | None, as_stored: bool) -> Iterator[np.ndarray]:
     """Read volumes when they are asked for."""
     with _opened(path) as image:
         n_volumes = 1 if image.ndim == 3 else image.shape[3]
         for ix in range(n_volumes) if ixs is None else ixs:
-            volume = image.dataobj[..., ix] if image.ndim > 3 else image.dataobj
-            yield np.asarray(volume, np.float64)
+            volume = np.asanyarray(image.dataobj[..., ix] if image.ndim > 3 else image.dataobj)
+            stays = as_stored and volume.dtype.kind in 'iuf' and volume.dtype.itemsize <= 4
+            yield volume if stays else np.asarray(volume, np.float64)
 
 
 @contextlib.contextmanager

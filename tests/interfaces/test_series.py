@@ -166,9 +166,9 @@ def test_each_file_is_read_once_after_its_b0_volumes(files, node, monkeypatch):
     inputs, _ = files
     reads = []
 
-    def counted(path, *ixs):
+    def counted(path, *ixs, **kind):
         reads.append((Path(path).parent, len(ixs)))
-        return volumes.iterate_volumes(path, *ixs)
+        return volumes.iterate_volumes(path, *ixs, **kind)
 
     monkeypatch.setattr(guarantee, 'iterate_volumes', counted)
     HarmonizeSeries(**inputs).run(cwd=node)
