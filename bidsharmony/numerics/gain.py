@@ -10,15 +10,18 @@ import numpy as np
 from bidsharmony.numerics.diffusion import (
     ADC_LIMIT,
     determines_tensor,
-    floored,
+    log_ratio,
     unit_directions,
 )
-from bidsharmony.numerics.tensor import PassingFit, Tensors, v1_angles
+from bidsharmony.numerics.tensor import HAS_DIRECTION, PassingFit, v1_angles
 from bidsharmony.numerics.threads import in_threads
 
 SMALLEST_EXACT = float(np.finfo(np.float32).tiny) / 1e-7
 """Signals that the gain would bring under this have no seven digits in a float32, and are not
 compared: they are rounding, not signal."""
+
+
+_TINIEST = float(np.nextafter(0, 1))
 
 
 @dataclass(frozen=True)
@@ -94,21 +97,33 @@ class PassingDiffusion:
         """Take the signals, (V,), of one volume of the shell; each volume comes once."""
         self.sound &= np.isfinite(signal)
         b = float(self.bvals[number])
-        log_ratio = np.log(floored(signal, self._divisor, b) / self._divisor)
+        found = log_ratio(signal, self._divisor, b)
         if self._fit is None:
-            self._sum -= log_ratio / b
+            self._sum -= found / b
         else:
-            self._fit.add(number, log_ratio)
+            self._fit.add(number, found)
 
-    def tensors(self, which: np.ndarray) -> Tensors:
-        """Give what some of the voxels, (V,) bool, come to after all volumes.
+    def scalars(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Give mean diffusivity and anisotropy of some voxels, (W,) int, after all volumes.
 
-        Without directions enough for a tensor that is a mean diffusivity alone.
+        Without directions enough for a tensor, no anisotropy is known, and it is 0.
         """
         if self._fit is not None:
-            return self._fit.tensors(which)
+            return self._fit.scalars(which)
         md = self._sum[which] / len(self.bvals)
-        return Tensors(md, np.zeros(len(md)), np.zeros((len(md), 3)))
+        return md, np.zeros(len(md))
+
+    def first_eigenvectors(self, which: np.ndarray) -> np.ndarray:
+        """Give the first eigenvectors of some voxels, (W,) int, after all volumes, (W, 3).
+
+        Raises
+        ------
+        ValueError
+            Without directions enough for a tensor.
+        """
+        if self._fit is None:
+            raise ValueError('these directions determine no tensor')
+        return self._fit.first_eigenvectors(which)
 
 
 def compare_diffusion(
@@ -154,27 +169,33 @@ def compare_diffusion(
     ('tensor', True, True)
     """
     tensor = before.has_tensor
-    sound = before.sound & after.sound if paired else None
-    old, new = in_threads(
+    both = np.flatnonzero(before.sound & after.sound) if paired else None
+    (old_md, old_fa), (new_md, new_fa) = in_threads(
         threads,
-        lambda side: side.tensors(side.sound if sound is None else sound),
+        lambda side: side.scalars(np.flatnonzero(side.sound) if both is None else both),
         (before, after),
     )
-    if not len(old.md) or not len(new.md):
+    if not len(old_md) or not len(new_md):
         raise ValueError('no voxel of the mask has a positive b=0 signal')
     md_change = fa_change = degrees = None
     if paired:
         lowest = 1e-3 * ADC_LIMIT  # a relative change of nothing says nothing
-        md_change = float(np.max(np.abs(new.md - old.md) / np.maximum(np.abs(old.md), lowest)))
+        md_change = float(np.max(np.abs(new_md - old_md) / np.maximum(np.abs(old_md), lowest)))
         if tensor:
-            fa_change = float(np.abs(new.fa - old.fa).max())
-            degrees = float(v1_angles(old, new).max(initial=0.0))
+            fa_change = float(np.abs(new_fa - old_fa).max())
+            directed = both[old_fa >= HAS_DIRECTION]
+            turns = v1_angles(
+                *in_threads(
+                    threads, lambda side: side.first_eigenvectors(directed), (before, after)
+                )
+            )
+            degrees = float(turns.max(initial=0.0))
     return DiffusionChange(
         method='tensor' if tensor else 'geometric',
-        n_voxels=len(old.md),
-        md=(float(np.median(old.md)), float(np.median(new.md))),
+        n_voxels=len(old_md),
+        md=(float(np.median(old_md)), float(np.median(new_md))),
         md_change=md_change,
-        fa=(float(np.median(old.fa)), float(np.median(new.fa))) if tensor else None,
+        fa=(float(np.median(old_fa)), float(np.median(new_fa))) if tensor else None,
         fa_change=fa_change,
         v1_degrees=degrees,
     )
@@ -341,27 +362,25 @@ class PassingRatios:
     """
 
     def __init__(self, old_s0: np.ndarray, new_s0: np.ndarray, sound: np.ndarray) -> None:
-        self._sound = sound & np.isfinite(old_s0)
         with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
             # of an old signal, whose product with S_0' / S_0 would be too small
-            self._smallest = np.where(
+            smallest = np.where(
                 new_s0 >= SMALLEST_EXACT, SMALLEST_EXACT / (new_s0 / old_s0), -np.inf
             )
             self._scale = old_s0 / new_s0
+        # the least signal that is compared: a positive one
+        self._least = np.where(sound & np.isfinite(old_s0), np.fmax(smallest, _TINIEST), np.inf)
         self._compared = np.zeros(len(old_s0), bool)
         self._largest = 0.0
 
     def see(self, old: np.ndarray, new: np.ndarray) -> None:
         """Take the signals, (V,), of one volume before and after."""
-        use = self._sound & (old > 0) & np.isfinite(old) & ~(old < self._smallest)
-        if not use.any():
-            return
+        use = (old >= self._least) & (old < np.inf)
         self._compared |= use
         with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
-            change = np.abs(new * self._scale / old - 1)[use]
-        self._largest = max(
-            self._largest, float(np.nan_to_num(change, nan=np.inf, posinf=np.inf).max())
-        )
+            change = np.abs(new * self._scale / old - 1)
+        largest = float((change if use.all() else change[use]).max(initial=0.0))
+        self._largest = max(self._largest, np.inf if np.isnan(largest) else largest)
 
     @property
     def change(self) -> RatioChange:

@@ -14,14 +14,17 @@ from bidsharmony.numerics.diffusion import (
     count_directions,
     determines_tensor,
     finite,
-    floored,
+    log_ratio,
     mean_of,
     unit_directions,
 )
 from bidsharmony.numerics.gradients import B_CANONICAL, trace_shell
 from bidsharmony.numerics.grids import places_in_file
-from bidsharmony.numerics.tensor import chunks, fit_tensors
+from bidsharmony.numerics.tensor import chunks, fit_mean_diffusivities
 from bidsharmony.numerics.threads import in_threads
+
+IN_CACHE = 50_000
+"""Voxels whose logarithms are taken at once, so that the steps on the way stay in the cache."""
 
 MASK_GROWS = 2
 """Voxels beyond the mask whose trace image comes from a tensor, too."""
@@ -180,20 +183,25 @@ def _diffusivity(
     flat = s0.reshape(-1, order='F')
     outside, inside = places_in_file((s0 > 0) & ~near), places_in_file(near)
     level, total = flat[outside], np.zeros(len(outside))
+    lowest = np.exp(-bvals * ADC_LIMIT)[:, None]
     parts = max(1, int(np.ceil(4 * len(inside) * len(bvals) / (held_mb * 2**20))))
     for part, places in enumerate(np.array_split(inside, parts)):
         kept = np.empty((len(bvals), len(places)), np.float32)
         for ix, volume in enumerate(shell()):
             values = volume.reshape(-1, order='F')
+            if ix == 0 and values.dtype in (np.int16, np.uint16):
+                kept = np.empty(kept.shape, values.dtype)  # half the memory, the same numbers
             kept[ix] = finite(values[places])
-            if part == 0 and len(outside):
-                signal = floored(values[outside], level, bvals[ix])
-                total -= np.log(signal / level) / bvals[ix]
+            if part == 0:
+                for start in range(0, len(outside), IN_CACHE):
+                    some = slice(start, start + IN_CACHE)
+                    logs = log_ratio(values[outside[some]], level[some], bvals[ix])
+                    total[some] -= logs / bvals[ix]
 
         def fit(some: slice, places: np.ndarray = places, kept: np.ndarray = kept) -> None:
-            s0_here = flat[places[some], None]
-            ratio = floored(kept[:, some].T, s0_here, bvals) / s0_here
-            adc[places[some]] = fit_tensors(ratio, bvals, directions).md
+            s0_here = flat[places[some]]
+            ratio = np.maximum(kept[:, some] / s0_here, lowest)
+            adc[places[some]] = fit_mean_diffusivities(ratio.T, bvals, directions)
 
         in_threads(threads, fit, chunks(len(places), len(bvals)))
     adc[outside] = total / len(bvals)

@@ -3,9 +3,12 @@
 import nibabel as nb
 import numpy as np
 import pytest
+from dipy.segment.mask import multi_median
 from scipy import ndimage
 
 from bidsharmony.numerics.diffusion import (
+    MEDIAN_PASSES,
+    _smooth,
     apparent_diffusion,
     brain_mask,
     mean_b0,
@@ -84,6 +87,16 @@ def test_brain_mask(part, order, given):
 def test_no_brain_in_a_constant_image(value):
     """Nothing is found, nothing fails."""
     assert not brain_mask(np.full((9, 9, 3), value)).any()
+
+
+@pytest.mark.parametrize('shape', [(24, 20, 7), (3, 18, 16), (5, 6, 1)])
+def test_heads_are_smoothed_as_dipy_does(shape, rng):
+    """The medians of dipy's filter to the bit, borders included, on any number of threads."""
+    image = rng.gamma(2, 100, shape).astype(np.float32)
+    for threads in (1, 3):
+        np.testing.assert_array_equal(
+            _smooth(image, threads), multi_median(image, 1, MEDIAN_PASSES)
+        )
 
 
 def test_brain_mask_of_noise_and_broken_voxels(rng):

@@ -7,9 +7,15 @@ import pytest
 from dipy.core.gradients import gradient_table
 from dipy.reconst.dti import TensorModel
 
-from bidsharmony.numerics.diffusion import floored
+from bidsharmony.numerics import tensor
+from bidsharmony.numerics.diffusion import log_ratio
 from bidsharmony.numerics.gain import PassingDiffusion, apply_gain, compare_diffusion, ratio_change
-from bidsharmony.numerics.tensor import Tensors, _weighted, fit_tensors, v1_angles
+from bidsharmony.numerics.tensor import (
+    _weighted,
+    fit_mean_diffusivities,
+    fit_tensors,
+    v1_angles,
+)
 
 B = 1000.0
 
@@ -79,6 +85,23 @@ def test_the_weighted_fit_is_that_of_dipy(directions, rng):
     np.testing.assert_allclose(ours.fa, theirs.fa, atol=1e-9)
 
 
+def test_mean_diffusivities_alone_are_those_of_the_fit(directions, rng, monkeypatch):
+    """Where eigenvalues are not positive and are raised, and where equations have no solution."""
+    axes = rng.standard_normal((500, 3))
+    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+    signal = signals(prolate(axes, 2.5e-3, 0.02e-3), directions)
+    signal = np.maximum(np.abs(signal + rng.normal(0, 0.1, signal.shape)), np.exp(-5))
+    signal[:50] = rng.uniform(0.1, 1.9, (50, 20))
+    model = TensorModel(table_of(directions, B), fit_method='WLS')
+    theirs = model.fit(np.insert(signal, 0, 1.0, axis=1))
+    assert (theirs.evals[:, 2] < 1.1e-6 / B).any()
+    found = fit_mean_diffusivities(signal, np.full(20, B), directions)
+    np.testing.assert_allclose(found, theirs.md, rtol=1e-9)
+    monkeypatch.setattr(tensor, '_solve', lambda *_: None)
+    found = fit_mean_diffusivities(signal, np.full(20, B), directions)
+    np.testing.assert_allclose(found, theirs.md, rtol=1e-9)
+
+
 def test_equations_that_cannot_be_solved_are_dipys():
     """One direction determines no tensor: dipy's answer of least length is given."""
     design = np.ones((4, 7))
@@ -88,13 +111,9 @@ def test_equations_that_cannot_be_solved_are_dipys():
 
 @pytest.mark.parametrize('degrees', [1e-5, 1.0, 60.0, 90.0])
 def test_turns_are_measured(degrees):
-    """Small ones, too, whatever the sign; voxels without a direction are left out."""
+    """Small ones, too, whatever the sign."""
     turn = np.radians(degrees)
-    old = np.array([[1.0, 0, 0], [1.0, 0, 0]])
-    new = np.array([[-np.cos(turn), -np.sin(turn), 0], [0, 1.0, 0]])
-    fa = np.array([0.5, 0.1])
-    md = np.full(2, 1e-3)
-    found = v1_angles(Tensors(md, fa, old), Tensors(md, fa, new))
+    found = v1_angles(np.array([[1.0, 0, 0]]), np.array([[-np.cos(turn), -np.sin(turn), 0]]))
     assert found == pytest.approx([degrees], rel=1e-4)
 
 
@@ -136,6 +155,15 @@ def test_what_is_changed_is_seen(directions, rng, what):
     assert change.md_change > 1e-3
     assert change.fa_change > 1e-3
     assert change.v1_degrees > 0.1
+
+
+def test_turns_count_where_tissue_has_a_direction(directions, rng):
+    """Where diffusion is the same in all directions, the first of them is a matter of chance."""
+    signal = np.concatenate([np.ones((9, 2)), np.exp(-B * np.full((9, 20), 0.8e-3))], axis=1)
+    turned = signal * rng.normal(1, 0.01, signal.shape)
+    change = diffusion_change(signal, turned, 2, np.full(20, B), directions)
+    assert change.fa_change > 1e-3
+    assert change.v1_degrees == 0
 
 
 def test_three_directions_give_a_mean_diffusivity_only():
@@ -216,11 +244,12 @@ def test_volumes_that_pass_are_fitted_as_dipy_does(directions, rng, b):
     passing = PassingDiffusion(s0, np.full(20, b), directions)
     for number in rng.permutation(20):
         passing.see(number, series[:, 2 + number])
-    found = passing.tensors(np.ones(256, bool))
-    ratio = floored(series[:, 2:], s0[:, None], b) / s0[:, None]
+    md, fa = passing.scalars(np.arange(256))
+    v1 = passing.first_eigenvectors(np.arange(256))
+    ratio = np.exp(log_ratio(series[:, 2:], s0[:, None], b))
     model = TensorModel(table_of(directions, b), fit_method='OLS', min_signal=1e-30)
     expected = model.fit(np.insert(ratio, 0, 1.0, axis=1))
-    np.testing.assert_allclose(found.md, expected.md, rtol=1e-9)
-    np.testing.assert_allclose(found.fa, expected.fa, rtol=1e-9)
-    turned = np.abs((found.v1 * expected.evecs[..., 0]).sum(axis=1))
+    np.testing.assert_allclose(md, expected.md, rtol=1e-9)
+    np.testing.assert_allclose(fa, expected.fa, rtol=1e-9)
+    turned = np.abs((v1 * expected.evecs[..., 0]).sum(axis=1))
     np.testing.assert_allclose(turned, 1, rtol=1e-9)
