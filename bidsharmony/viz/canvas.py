@@ -10,7 +10,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from bidsharmony.viz.figure import (
@@ -191,6 +195,45 @@ def pixel_figure(
     )
     axes.set_axis_off()
     return figure, axes
+
+
+class Pixels(Artist):
+    """Colours that fill axes of a `pixel_figure`, copied as they are.
+
+    matplotlib's own images are resampled and coloured when they are enlarged, which takes a third
+    of a figure's time.
+
+    Parameters
+    ----------
+    colors : (h, w, 4)
+        red, green, blue and opacity, 0 to 1
+    """
+
+    def __init__(self, colors: np.ndarray) -> None:
+        super().__init__()
+        self.set_zorder(0)
+        enlarged = np.rint(255 * colors).astype(np.uint8).repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
+        self._from_below = np.ascontiguousarray(enlarged[::-1])
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Copy them to the lower left corner of the axes."""
+        context = renderer.new_gc()
+        corner = self.axes.bbox
+        renderer.draw_image(context, round(corner.x0), round(corner.y0), self._from_below)
+        context.restore()
+
+
+def paint(axes: Axes, colors: np.ndarray) -> None:
+    """Fill axes of a `pixel_figure` with (h, w, 4) colours of 0 to 1, whose pixels they count."""
+    height, width = colors.shape[:2]
+    axes.add_artist(Pixels(colors))
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
+
+
+def paint_grey(axes: Axes, canvas: np.ndarray, low: float, high: float) -> None:
+    """Fill axes of a `pixel_figure` with (h, w) values in grey, from black at `low` to white."""
+    paint(axes, colormaps['gray'](Normalize(low, high, clip=True)(canvas)))
 
 
 def row_names(figure: Figure, names: Sequence[str], n_pixels: int, header: int = 0) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import textwrap
 
 import numpy as np
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, TwoSlopeNorm, to_rgb
 from matplotlib.figure import Figure
 
@@ -23,6 +24,8 @@ from bidsharmony.viz.canvas import (
     checked,
     header_strip,
     mark_sides,
+    paint,
+    paint_grey,
     pick_slices,
     pixel_figure,
     row_names,
@@ -69,15 +72,11 @@ def mosaic(
     """
     canvas = tile(np.nan_to_num(np.asarray(slices, np.float64)), n_columns, fill=window[0])
     figure, axes = pixel_figure(canvas.shape)
-    axes.imshow(
-        canvas, cmap='gray', vmin=window[0], vmax=window[1], interpolation='nearest', aspect='auto'
-    )
+    paint_grey(axes, canvas, *window)
     if tint is not None:
         opacity = np.clip(tile(np.nan_to_num(tint), n_columns), 0, 1)
-        axes.imshow(
-            np.broadcast_to(to_rgb(TINT), (*opacity.shape, 3)), alpha=0.7 * opacity,
-            interpolation='nearest', aspect='auto',
-        )  # fmt: skip
+        orange = np.broadcast_to(to_rgb(TINT), (*opacity.shape, 3))
+        paint(axes, np.dstack([orange, 0.7 * opacity]))
     header_strip(figure, title, color=color, note=note)
     mark_sides(axes, slices.shape[1:])
     return figure
@@ -183,7 +182,7 @@ def lesion_pair(
     canvas = tile(np.concatenate([box.crop(before), box.crop(after)]), len(before))
     marked = tile(np.concatenate([box.crop(lesion)] * 2), len(before))
     figure, axes = pixel_figure(canvas.shape, left=HEADER)
-    axes.imshow(canvas, cmap='gray', vmin=0, vmax=high, interpolation='nearest', aspect='auto')
+    paint_grey(axes, canvas, 0, high)
     if (marked >= 0.5).any():
         axes.contour(marked, levels=[0.5], colors=OUTLINE, linewidths=0.9)
     header_strip(figure, CHANNEL_TITLES[channel], note=f'0 \u2013 {high:.2f}')
@@ -238,14 +237,12 @@ def field_map(
     canvas = tile(cropped, 3, fill=np.nan)
     figure, axes = pixel_figure(canvas.shape, footer=2 * HEADER)
     norm: Normalize = TwoSlopeNorm(middle, *ends)
-    image = axes.imshow(
-        np.ma.masked_invalid(canvas), cmap='inferno' if from_zero else 'RdYlBu_r', norm=norm,
-        interpolation='nearest', aspect='auto',
-    )  # fmt: skip
+    colors = ScalarMappable(norm, 'inferno' if from_zero else 'RdYlBu_r')
+    paint(axes, colors.to_rgba(np.ma.masked_invalid(canvas)))
     height = figure.get_size_inches()[1] * DPI
     bar = figure.add_axes((0.12, 46 / height, 0.76, 18 / height))
     figure.colorbar(
-        image, cax=bar, orientation='horizontal',
+        colors, cax=bar, orientation='horizontal',
         ticks=[ends[0], middle, ends[1]], format='{x:.3g}',
     )  # fmt: skip
     bar.tick_params(colors='white', labelsize=FONT_SIZE * 1.1, length=5, color='white')
@@ -304,6 +301,6 @@ def scanner_mosaic(
         ):
             axes.text(left + 2, top + offset + 2, word, color=color, fontsize=FONT_SIZE * 0.65,
                       va='top')  # fmt: skip
-    axes.imshow(canvas, cmap='gray', vmin=0, vmax=high, interpolation='nearest', aspect='auto')
+    paint_grey(axes, canvas, 0, high)
     header_strip(figure, CHANNEL_TITLES[channel], note=f'0 \u2013 {high:.2f}')
     return figure

@@ -16,6 +16,7 @@ from bidsharmony.viz.canvas import (
     ZOOM,
     brain_box,
     mark_sides,
+    paint,
     pick_slices,
     pixel_figure,
     tile,
@@ -111,7 +112,7 @@ def _draw(
     """Lay an RGB canvas under a title, with the rows named on the left."""
     figure, axes = pixel_figure(canvas.shape, left=HEADER)
     total_width, total_height = figure.get_size_inches() * DPI
-    axes.imshow(canvas, interpolation='nearest', aspect='auto')
+    paint(axes, np.dstack([canvas, np.ones(canvas.shape[:2])]))
     step = (slice_shape[0] + GAP) * ZOOM
     colors = {'before': BEFORE_ON_BLACK, 'after': AFTER_ON_BLACK, 'residual': 'white'}
     for row, window in enumerate(windows):

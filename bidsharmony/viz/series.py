@@ -19,6 +19,7 @@ from bidsharmony.viz.canvas import (
     checked,
     header_strip,
     mark_sides,
+    paint_grey,
     pick_slices,
     pixel_figure,
     shared_window,
@@ -69,7 +70,7 @@ def shell_mosaic(
         names.append(f'b = {b:.0f}, {count} vol.\n0 \u2013 {high:.3g}')
     canvas = tile(np.concatenate(rows), len(rows[0]))
     figure, axes = pixel_figure(canvas.shape, left=2 * HEADER)
-    axes.imshow(canvas, cmap='gray', vmin=0, vmax=1, interpolation='nearest', aspect='auto')
+    paint_grey(axes, canvas, 0, 1)
     width, height = figure.get_size_inches() * DPI
     step = (rows[0].shape[1] + GAP) * ZOOM
     for row, name in enumerate(names):

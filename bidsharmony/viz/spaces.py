@@ -13,6 +13,7 @@ from bidsharmony.viz.canvas import (
     checked,
     header_strip,
     mark_sides,
+    paint_grey,
     pick_slices,
     pixel_figure,
     tile,
@@ -55,7 +56,7 @@ def in_template(
         for slices in (b0, brain, np.where(mask, template > level, 0).astype(float))
     )
     figure, axes = pixel_figure(canvas.shape, header=HEADER)
-    axes.imshow(canvas, cmap='gray', vmin=0, vmax=high, interpolation='nearest', aspect='auto')
+    paint_grey(axes, canvas, 0, high)
     for lines, color, width in ((inner, AFTER_ON_BLACK, 0.5), (marked, OUTLINE, 0.9)):
         if (lines >= 0.5).any():
             axes.contour(lines, levels=[0.5], colors=color, linewidths=width)
