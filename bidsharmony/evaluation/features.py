@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from bidsharmony.numerics.grids import AUDIT_PIXEL, audit_grid, axial_slices
+from bidsharmony.numerics.grids import AUDIT_PIXEL, audit_planes, axial_slices
 from bidsharmony.numerics.spectrum import run_psd
 from bidsharmony.numerics.texture import glcm_features
 
@@ -28,6 +28,7 @@ def audit_arrays(
     b0_after: np.ndarray,
     trace_after: np.ndarray,
     affine_after: np.ndarray,
+    planes: tuple[Sequence[np.ndarray], np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """Cut the summary images of a run, before and after, along the same axial planes.
 
@@ -41,6 +42,8 @@ def audit_arrays(
         The brain, which the planes are laid through.
     b0_after, trace_after : (I', J', K')
         In the canonical unit.
+    planes : tuple, optional
+        What `numerics.grids.audit_planes` gives for the mask, where that is known.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def audit_arrays(
     >>> audit['after'].shape, int(audit['mask'][0].sum())  # 16 x 16 mm
     ((2, 2, 160, 160), 144)
     """
-    grid, mask = audit_planes(mask_before, affine_before)
+    grid, mask = planes or audit_planes(mask_before, affine_before)
 
     def cut(b0: np.ndarray, trace: np.ndarray, affine: np.ndarray) -> np.ndarray:
         channels = [axial_slices(image, affine, grid=grid) for image in (b0, trace)]
@@ -73,25 +76,6 @@ def audit_arrays(
         'mask': mask,
         'version': AUDIT_VERSION,
     }
-
-
-def audit_planes(mask: np.ndarray, affine: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """Lay the planes of the audit through a brain, and cut it along them.
-
-    Parameters
-    ----------
-    mask : (I, J, K) bool
-    affine : (4, 4)
-        Voxel to RAS+ mm.
-
-    Returns
-    -------
-    grid : list of array
-        See `numerics.grids.audit_grid`.
-    mask : (n, 160, 160) bool
-    """
-    grid = audit_grid(mask, affine)
-    return grid, axial_slices(np.asarray(mask, np.float32), affine, grid=grid) >= 0.5
 
 
 def describe(audit: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

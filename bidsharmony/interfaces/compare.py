@@ -57,7 +57,7 @@ class CompareRun(SimpleInterface):
     def _run_interface(self, runtime):
         from bidsharmony.evaluation.features import audit_arrays, describe
         from bidsharmony.evaluation.scan import scan_figures
-        from bidsharmony.numerics.grids import audit_grid, axial_slices
+        from bidsharmony.numerics.grids import audit_planes, axial_slices
         from bidsharmony.numerics.intensity import robust_scale
         from bidsharmony.viz.run import run_figures
 
@@ -67,6 +67,7 @@ class CompareRun(SimpleInterface):
         trace = load_volume(self.inputs.trace_before)
         scale = robust_scale(b0, trace, mask)
         fine = nb.load(self.inputs.b0_after)
+        planes = audit_planes(mask, image.affine)
         audit = audit_arrays(
             b0 / scale,
             trace / scale,
@@ -75,6 +76,7 @@ class CompareRun(SimpleInterface):
             load_volume(self.inputs.b0_after),
             load_volume(self.inputs.trace_after),
             fine.affine,
+            planes,
         )
         adc_before = load_volume(self.inputs.adc_before)
         gain = load_volume(self.inputs.gain_file) * self.inputs.network_facts['robust_scale']
@@ -97,10 +99,9 @@ class CompareRun(SimpleInterface):
             },
             **describe(audit),
         }
-        grid = audit_grid(mask, image.affine)
 
         def cut(data: np.ndarray, like: nb.Nifti1Image) -> np.ndarray:
-            return axial_slices(data, like.affine, grid=grid)
+            return axial_slices(data, like.affine, grid=planes[0])
 
         pictures = run_figures(
             audit,
@@ -137,8 +138,7 @@ class ShowMaps(SimpleInterface):
     output_spec = _ShowMapsOutput
 
     def _run_interface(self, runtime):
-        from bidsharmony.evaluation.features import audit_planes
-        from bidsharmony.numerics.grids import axial_slices
+        from bidsharmony.numerics.grids import audit_planes, axial_slices
         from bidsharmony.viz.run import map_figures
 
         image = nb.load(self.inputs.mask_file)
@@ -188,5 +188,6 @@ def npz_bytes(arrays: Mapping[str, Any]) -> bytes:
             info = zipfile.ZipInfo(f'{name}.npy', date_time=_ZIP_EPOCH)
             info.compress_type = zipfile.ZIP_DEFLATED
             info.external_attr = 0o644 << 16
-            archive.writestr(info, member.getvalue())
+            # half of the time of the usual level, for 2 % more bytes
+            archive.writestr(info, member.getvalue(), compresslevel=1)
     return buffer.getvalue()

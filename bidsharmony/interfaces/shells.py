@@ -81,7 +81,7 @@ class ShowSeries(SimpleInterface):
 
     def _run_interface(self, runtime):
         from bidsharmony.numerics.directions import largest_gap, world_directions
-        from bidsharmony.numerics.grids import audit_grid, axial_slices
+        from bidsharmony.numerics.grids import audit_planes, axial_slices
         from bidsharmony.viz.figure import save_png
         from bidsharmony.viz.series import gradient_spheres, shell_mosaic
 
@@ -89,13 +89,13 @@ class ShowSeries(SimpleInterface):
         mask = load_mask(self.inputs.mask_file)
         bvals, bvecs = read_gradients(self.inputs.bval_file, self.inputs.bvec_file)
         found = weighted_shells(bvals, self.inputs.b0_ixs)
-        grid = audit_grid(mask, image.affine)
+        grid, cut_mask = audit_planes(mask, image.affine)
         means = np.asarray(image.dataobj, np.float32)
         figures = {}
         if grid:
             figures['shells'] = shell_mosaic(
                 [axial_slices(means[..., n], image.affine, grid=grid) for n in range(len(found))],
-                axial_slices(mask, image.affine, grid=grid) >= 0.5,
+                cut_mask,
                 [(shell.b, len(shell.ixs)) for shell in found],
             )
         directions = world_directions(bvecs, image.affine)

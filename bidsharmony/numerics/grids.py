@@ -237,6 +237,35 @@ def audit_grid(
     >>> [float(plane[2, 3]) for plane in planes]
     [0.0, 5.0, 10.0, 15.0]
     """
+    return audit_planes(mask, affine, size=size, pixel=pixel, step=step, span=span)[0]
+
+
+def audit_planes(
+    mask: np.ndarray,
+    affine: np.ndarray,
+    *,
+    size: int = AUDIT_SIZE,
+    pixel: float = AUDIT_PIXEL,
+    step: float = AUDIT_STEP,
+    span: float = AUDIT_SPAN,
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Lay planes as `audit_grid` does, and cut the mask along them.
+
+    Parameters
+    ----------
+    mask, affine, size, pixel, step, span
+        See `audit_grid`.
+
+    Returns
+    -------
+    planes : list of (4, 4) float64
+    cuts : (n, size, size) bool
+
+    Raises
+    ------
+    ValueError
+        If the mask is empty.
+    """
     mask, affine = np.asarray(mask, bool), np.asarray(affine, np.float64)
     voxels = np.argwhere(mask)
     if not len(voxels):
@@ -246,7 +275,7 @@ def audit_grid(
     # the mask reaches half a voxel beyond its outermost centres
     height = np.ptp(centres[:, 2]) + np.abs(affine[2, :3]).max()
     count = max(1, int(min(span, height) / step + _EDGE))
-    planes = []
+    planes, cuts, share = [], [np.zeros((0, size, size), bool)], mask.astype(np.float32)
     for z in middle[2] + step * (np.arange(count) - (count - 1) / 2):
         plane = np.array(
             [
@@ -256,9 +285,11 @@ def audit_grid(
                 [0, 0, 0, 1],
             ]
         )
-        if (_sample(mask.astype(np.float32), affine, plane, size) >= 0.5).any():
+        cut = _sample(share, affine, plane, size) >= 0.5
+        if cut.any():
             planes.append(plane)
-    return planes
+            cuts.append(cut[None])
+    return planes, np.concatenate(cuts)
 
 
 def planes_of_most(
