@@ -86,8 +86,11 @@ def run(workflow, *aside, urgent=()):
             results[done.name] = done.result.outputs.out
         results[f'{done.name} usage'] = getattr(done, 'usage', None)
 
+    def rank(one):
+        return aside.index(one.name) if one.name in aside else None
+
     try:
-        plugin = AsidePlugin(report, lambda one: one.name in aside, lambda one: one.name in urgent)
+        plugin = AsidePlugin(report, rank, lambda one: one.name in urgent)
         workflow.run(plugin=plugin)
     except Exception as caught:
         error = caught
@@ -160,6 +163,15 @@ def test_what_others_wait_for_comes_first(workflow):
     assert told[0] == (order[-1], 'start')
 
 
+@pytest.mark.parametrize('ranked', ['abc', 'cab', 'bca'])
+def test_the_first_of_those_that_may_stand_aside_does(workflow, ranked):
+    """Their order is given, and not that of the graph."""
+    workflow.add_nodes([node(name, give, value=1) for name in 'abc'])
+    results, told, _ = run(workflow, *ranked)
+    assert told[0] == (ranked[0], 'start')
+    assert results[f'{ranked[0]} usage'] is not None
+
+
 @pytest.mark.parametrize(
     ('kind', 'words'),
     [
@@ -198,7 +210,7 @@ workflow.add_nodes([
     node(name, meet, ports, mine={str(tmp_path)!r} + '/' + name, theirs='/never')
     for name in ('here', 'beside')
 ])
-workflow.run(plugin=AsidePlugin(lambda *_: None, lambda one: one.name == 'beside'))
+workflow.run(plugin=AsidePlugin(lambda *_: None, lambda one: 0 if one.name == 'beside' else None))
 """
     process = subprocess.Popen([sys.executable, '-c', code], start_new_session=True)
     deadline = time.monotonic() + 60

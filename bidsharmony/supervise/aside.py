@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import logging
 import os
 import pickle
@@ -67,18 +68,21 @@ class AsidePlugin(PluginBase):
     status_callback : callable
         is given a node and ``'start'``, ``'end'`` or ``'exception'``; the ``usage`` of a node that
         ran aside is then known, a `Usage`
-    may_stand_aside, is_urgent : callable
-        tell it of a node; an urgent one is run before others that are ready
+    rank_aside : callable
+        gives a node its rank among those that may stand aside, the first of which is forked before
+        others that are ready; None keeps it in this process
+    is_urgent : callable
+        tells it of a node; an urgent one is run before others that are ready
     """
 
     def __init__(
         self,
         status_callback: Callable[[Node, str], None],
-        may_stand_aside: Callable[[Node], bool],
+        rank_aside: Callable[[Node], int | None],
         is_urgent: Callable[[Node], bool] = lambda _: False,
     ) -> None:
         super().__init__(plugin_args={'status_callback': status_callback})
-        self._may_stand_aside, self._is_urgent = may_stand_aside, is_urgent
+        self._rank_aside, self._is_urgent = rank_aside, is_urgent
         self._fork: Fork | None = None
 
     def run(self, graph: Any, config: Any, updatehash: bool = False) -> None:
@@ -127,7 +131,8 @@ class AsidePlugin(PluginBase):
         """Choose a node to run aside, if there is room for one and this process has other work."""
         if self._fork or len(ready) < 2:
             return None
-        return next(filter(self._may_stand_aside, ready), None)
+        ranked = [node for node in ready if self._rank_aside(node) is not None]
+        return min(ranked, key=self._rank_aside, default=None)
 
     def _ended(self, *, wait: bool) -> tuple[Node, Exception | None] | None:
         """Give the node that ran aside and its error, once it has ended."""
@@ -201,6 +206,8 @@ def fork(node: Node, updatehash: bool) -> Fork | None:
             # it ended before the kernel was asked to tell
             os._exit(code)
         os.close(reading)
+        # else a collection looks through all that was imported, and copies its pages, in .3 s
+        gc.freeze()
         error = attempt(node, updatehash)
         content = pickled(time.monotonic() - began, error)
         with os.fdopen(writing, 'wb') as messages:

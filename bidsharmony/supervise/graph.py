@@ -270,10 +270,11 @@ def _run(
 def _here(status_callback: Callable[[Any, str], None], *, aside: bool) -> AsidePlugin:
     """Run nodes in this process, and if that is wanted those of `ASIDE` beside it."""
 
-    def may_stand_aside(node: Any) -> bool:
-        return aside and _inside(node) in ASIDE
+    def rank_aside(node: Any) -> int | None:
+        name = _inside(node)
+        return ASIDE.index(name) if aside and name in ASIDE else None
 
-    return AsidePlugin(status_callback, may_stand_aside, lambda node: _inside(node) in URGENT)
+    return AsidePlugin(status_callback, rank_aside, lambda node: _inside(node) in URGENT)
 
 
 def _inside(node: Any) -> str:

@@ -21,8 +21,8 @@ PREDICTED = {
 }
 """Node of a run's graph to the output that other runs of the session need."""
 
-ASIDE = ('trace_weighted', 'compare')
-"""Nodes of a run's graph that take seconds beside others, and use neither ITK nor torch."""
+ASIDE = ('trace_weighted', 'compare', 'show_maps')
+"""Nodes of a run's graph that run beside others, and use neither ITK nor torch: longest first."""
 
 URGENT = ('bias_wf.estimate', 'bias_wf.correct', 'harmonize_wf.network')
 """Nodes of a run's graph that most others wait for: these are run as soon as they can be."""
