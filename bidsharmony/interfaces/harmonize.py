@@ -21,6 +21,7 @@ from bidsharmony.interfaces.volumes import (
     load_volume,
     save_volume,
 )
+from bidsharmony.numerics.threads import in_threads
 
 
 class _HarmonizeSummaryInput(BaseInterfaceInputSpec):
@@ -80,17 +81,21 @@ class HarmonizeSummary(SimpleInterface):
         result = run.images
         folder = Path(runtime.cwd)
         fine = grid_header(image.header, result.b0.shape, result.affine)
-        for name, data in (
-            ('b0', result.b0),
-            ('trace', result.trace),
-            ('adc', run.adc),
-            ('uncertainty', result.uncertainty),
-            ('blend', result.blend),
-            ('mask', run.mask),
-        ):
-            self._results[f'{name}_file'] = save_volume(
-                folder / f'canonical_{name}.nii.gz', np.asarray(data), fine
-            )
+        images = {
+            'b0': result.b0,
+            'trace': result.trace,
+            'adc': run.adc,
+            'uncertainty': result.uncertainty,
+            'blend': result.blend,
+            'mask': run.mask,
+        }
+
+        def save(name: str) -> str:
+            path = folder / f'canonical_{name}.nii.gz'
+            return save_volume(path, np.asarray(images[name]), fine)
+
+        for name, path in zip(images, in_threads(self.inputs.threads, save, images), strict=True):
+            self._results[f'{name}_file'] = path
         self._results['gain_file'] = save_volume(
             folder / 'gain.nii.gz', result.gain, geometry_header(image.header, image.shape)
         )

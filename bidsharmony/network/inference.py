@@ -376,6 +376,7 @@ def _run(
         parts = in_threads(threads, passed, slices.split(_SLICES_AT_ONCE))
     finally:
         torch.set_num_threads(before)
-    stacked = torch.cat(parts).numpy().transpose(1, 0, 2, 3)  # (4, S, H, W)
-    volume = np.ascontiguousarray(stacked.transpose(np.argsort(order)))
+    stacked = torch.cat(parts).numpy().transpose(1, 0, 2, 3).transpose(np.argsort(order))
+    volume = np.empty(stacked.shape, stacked.dtype)  # (4, I, J, K)
+    in_threads(threads, np.copyto, volume, stacked)
     return volume[:2], volume[2], volume[3]
