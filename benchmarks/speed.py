@@ -106,7 +106,7 @@ def research_rows(given: argparse.Namespace) -> list[Row]:
         at_most('memory of the research run', found['memory_mb'], 'MB', 1200),
         at_most(
             f'memory at {volumes} volumes over that at {FEWER}',
-            found['memory_mb'] / fewer['memory_mb'],
+            found['usual_mb'] / fewer['usual_mb'],
             'times',
             1.02,
         ),
