@@ -35,7 +35,7 @@ from bidsharmony.bids import (
 )
 from bidsharmony.network.weights import WeightsError
 from bidsharmony.settings import Settings
-from bidsharmony.supervise import child, compat, finish, graph, marker, pool
+from bidsharmony.supervise import child, compat, environment, finish, graph, marker, pool
 from bidsharmony.supervise.locks import LockedError, locked, sweep_work
 from bidsharmony.supervise.places import fresh_folder, private_folder, work_folder
 from bidsharmony.supervise.reasons import judge
@@ -275,9 +275,9 @@ def test_a_long_folder_for_temporary_files_is_no_hindrance(drive, tmp_path, monk
 
 def test_no_short_folder_for_temporary_files_is_told(tmp_path, monkeypatch):
     """With what to do about it."""
-    monkeypatch.setattr(pool, 'SHORT_TMPDIRS', ())
-    monkeypatch.setattr(pool.tempfile, 'tempdir', str(tmp_path / ('job' * 40)))
-    with pytest.raises(OSError, match='Set TMPDIR'), pool._short_tmpdir():
+    monkeypatch.setattr(environment, 'SHORT_TMPDIRS', ())
+    monkeypatch.setattr(environment.tempfile, 'tempdir', str(tmp_path / ('job' * 40)))
+    with pytest.raises(OSError, match='Set TMPDIR'), environment.short_tmpdir():
         pass
 
 

@@ -23,6 +23,7 @@ from bidsharmony.bids.names import output_stem, public, spaceless
 from bidsharmony.bids.templates import find_templates, parse_space
 from bidsharmony.settings import Settings
 from bidsharmony.supervise.cluster import cancel_jobs
+from bidsharmony.supervise.environment import child_environment
 from bidsharmony.supervise.finish import finish
 from bidsharmony.supervise.lifeline import detach
 from bidsharmony.supervise.locks import locked
@@ -327,7 +328,6 @@ def _on_cluster(job: Job, work_dir: Path) -> Iterator[Callable | None]:
         yield None
         return
     from bidsharmony.supervise.plugin import runner
-    from bidsharmony.supervise.pool import child_environment
 
     _, plugin_args = job.settings.use_plugin
     try:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import multiprocessing
 import os
 import signal
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import NamedTuple
 
 from bidsharmony import __version__
@@ -22,10 +19,11 @@ from bidsharmony.bids import Collection, Covered
 from bidsharmony.settings import Settings
 from bidsharmony.supervise import child
 from bidsharmony.supervise.cluster import cancel_jobs
+from bidsharmony.supervise.environment import child_environment, short_tmpdir, with_variables
 from bidsharmony.supervise.marker import marker_path
 from bidsharmony.supervise.needs import Machine, Needs, needs_of
 from bidsharmony.supervise.places import work_folder
-from bidsharmony.supervise.records import HIDDEN, Job, Outcome, Step, Watch
+from bidsharmony.supervise.records import Job, Outcome, Step, Watch
 
 LOGGER = logging.getLogger('bidsharmony')
 
@@ -52,13 +50,6 @@ LOOK_AGAIN = 1.0
 
 GRACE = 2.0
 """Seconds a child has after SIGTERM."""
-
-LONGEST_TMPDIR = 75
-"""Bytes of the folder for temporary files; the path of a socket in it has 108 at most."""
-
-SHORT_TMPDIRS = ('/tmp', '/var/tmp', '/dev/shm')
-
-ONE_THREAD = ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS')
 
 
 class Interrupted(KeyboardInterrupt):
@@ -113,8 +104,8 @@ def run_participants(
         watch.planned({job.participant: len(job.runs) for job in waiting})
     outcomes: list[Outcome] = []
     running: list[_Running] = []
-    with _signals(), _environment(environment):
-        with _short_tmpdir():
+    with _signals(), with_variables(environment):
+        with short_tmpdir():
             forkserver.ensure_running()
         try:
             while waiting or running:
@@ -175,26 +166,6 @@ def make_jobs(settings: Settings, collection: Collection) -> list[Job]:
         )
         jobs.append(Job(participant, runs, refused, skipped, settings, __version__, covered))
     return jobs
-
-
-def child_environment(output_dir: Path) -> dict[str, str]:
-    """Give what children find in their environment: no threads of libraries, network or HOME.
-
-    TemplateFlow unpacks and indexes its archive on import (10 s) unless its folder holds a file.
-    """
-    hidden = output_dir / HIDDEN
-    templates = hidden / 'templateflow'
-    templates.mkdir(parents=True, exist_ok=True)
-    (templates / 'none').touch()
-    return {
-        **dict.fromkeys(ONE_THREAD, '1'),
-        'NO_ET': '1',
-        'NIPYPE_NO_ET': '1',
-        'NIPYPE_CONFIG_DIR': str(hidden / 'nipype'),
-        'MPLCONFIGDIR': str(hidden / 'matplotlib'),
-        'TEMPLATEFLOW_HOME': str(templates),
-        'TEMPLATEFLOW_AUTOUPDATE': 'off',
-    }
 
 
 def _start(
@@ -367,44 +338,3 @@ def _signals() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _short_tmpdir() -> Iterator[None]:
-    """Have the server's socket where its path is short enough: a job's TMPDIR may be long.
-
-    Raises
-    ------
-    OSError
-        if no such folder can be written
-    """
-    before, folder = tempfile.tempdir, tempfile.gettempdir()
-    if len(os.fsencode(folder)) > LONGEST_TMPDIR:
-        able = (place for place in SHORT_TMPDIRS if os.access(place, os.W_OK | os.X_OK))
-        short = next(able, None)
-        if short is None:
-            raise OSError(
-                errno.ENAMETOOLONG,
-                f'the path is too long for a socket. Set TMPDIR to one of {LONGEST_TMPDIR} bytes',
-                folder,
-            )
-        tempfile.tempdir = short
-    try:
-        yield
-    finally:
-        tempfile.tempdir = before
-
-
-@contextlib.contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Set variables for the server that children are forked from, and take them back."""
-    before = {key: os.environ.get(key) for key in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
