@@ -24,11 +24,11 @@ from bidsharmony import Harmonized, ScanHarmonizer, harmonize
 from bidsharmony.api import estimator
 from bidsharmony.network.weights import load_weights, save_weights
 from bidsharmony.numerics.diffusion import brain_mask, mean_b0
-from bidsharmony.numerics.gain import ratio_change
 from bidsharmony.numerics.gradients import B_CANONICAL
 from bidsharmony.numerics.tensor import fit_tensors
 from bidsharmony.numerics.trace import trace_weighted
 from tests import tiny_dataset
+from tests.ratios import ratio_change
 from tests.test_end_to_end import ROOT
 from tests.test_end_to_end import bidsharmony as command
 

@@ -158,31 +158,11 @@ class _Witness:
         return _surroundings(self.side.mask, self.zero_filling)
 
 
-def measure_ratios(
-    before: str | Path, after: str | Path, b0_ixs: Sequence[int], mask: np.ndarray
-) -> dict[str, float | int]:
-    """Compare S_b/S_0 of two files, holding one volume of each at a time.
-
-    Parameters
-    ----------
-    before, after : path
-        (I, J, K, N), as scanned and as written
-    b0_ixs : sequence of int
-    mask : (I, J, K) bool
-
-    Returns
-    -------
-    dict
-        ``max_ratio_change``, ``n_voxels``
-    """
-    return _ratios([_Side(path, mask, b0_ixs) for path in (before, after)], b0_ixs)
-
-
 def _ratios(
     sides: Sequence[_Side],
     b0_ixs: Sequence[int],
-    witnesses: Sequence[_Witness] = (),
-    threads: int = 1,
+    witnesses: Sequence[_Witness],
+    threads: int,
 ) -> dict[str, float | int]:
     """Compare S_b/S_0 as the volumes of two files pass, which witnesses see too."""
     from bidsharmony.numerics.gain import PassingRatios
@@ -194,7 +174,7 @@ def _ratios(
         def see(witness: _Witness, seen: tuple, ix: int = ix) -> None:
             witness.see(ix, *seen)
 
-        in_threads(threads, see, witnesses, passing[: len(witnesses)])
+        in_threads(threads, see, witnesses, passing)
         if list(b0_ixs) != [ix]:  # the volume that is S_0 itself
             ratios.see(*(signal for _, signal in passing))
     change = ratios.change

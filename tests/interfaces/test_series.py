@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bidsharmony.interfaces import guarantee, series, volumes
-from bidsharmony.interfaces.guarantee import measure_ratios
+from bidsharmony.interfaces.guarantee import measure_series
 from bidsharmony.interfaces.series import HarmonizeSeries
 from bidsharmony.numerics.resolution import series_operator
 from tests import tiny_dataset
@@ -154,8 +154,15 @@ def test_guarantee_sees_one_changed_voxel(tmp_path, rng):
     after[1, 2, 3, 4] *= 1.01
     for name, data in (('before', before), ('after', after)):
         nb.save(nb.Nifti1Image(data, np.eye(4)), tmp_path / f'{name}.nii.gz')
-    found = measure_ratios(
-        tmp_path / 'before.nii.gz', tmp_path / 'after.nii.gz', [0, 3], np.ones((4, 4, 4), bool)
+    mask = np.ones((4, 4, 4), bool)
+    found, _ = measure_series(
+        tmp_path / 'before.nii.gz',
+        tmp_path / 'after.nii.gz',
+        (mask, mask),
+        b0_ixs=[0, 3],
+        bvals=np.array([0.0, 1000, 1000, 0, 1000]),
+        bvecs=np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1]]),
+        slice_axis=2,
     )
     assert found['max_ratio_change'] == pytest.approx(0.01, rel=1e-6)
     assert found['n_voxels'] == 64

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from bidsharmony.numerics.gain import apply_gain, ratio_change
+from bidsharmony.numerics.gain import apply_gain
+from tests.ratios import ratio_change
 
 SHAPE = (6, 5, 4, 7)
 MASK = np.ones(SHAPE[:3], bool)

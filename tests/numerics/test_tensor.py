@@ -9,13 +9,14 @@ from dipy.reconst.dti import TensorModel
 
 from bidsharmony.numerics import tensor
 from bidsharmony.numerics.diffusion import log_ratio
-from bidsharmony.numerics.gain import PassingDiffusion, apply_gain, compare_diffusion, ratio_change
+from bidsharmony.numerics.gain import PassingDiffusion, apply_gain, compare_diffusion
 from bidsharmony.numerics.tensor import (
     _weighted,
     fit_mean_diffusivities,
     fit_tensors,
     v1_angles,
 )
+from tests.ratios import ratio_change
 
 B = 1000.0
 
