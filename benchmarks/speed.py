@@ -25,6 +25,8 @@ for name in ('OMP', 'OPENBLAS', 'MKL'):
 os.environ['ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS'] = '1'
 
 RUNS = 20000  # of a large study
+STEP = '  step '  # how rows begin that are not in the table
+LEAST_STEP = 0.1  # seconds
 
 
 class Row(NamedTuple):
@@ -45,6 +47,15 @@ def at_most(what: str, value: float, unit: str, bound: float) -> Row:
 def at_least(what: str, value: float, unit: str, bound: float) -> Row:
     """Make a row that must reach a bound."""
     return Row(what, value, unit, f'>= {bound:g}', value >= bound)
+
+
+def step_rows(steps: dict[str, tuple[float, float]]) -> list[Row]:
+    """Tell the steps of a run's graph that take longest, in the order in which they begin."""
+    return [
+        Row(f'{STEP}{name.split(".", 2)[2]}, from {start:.1f} s', seconds, 's', '', True)
+        for name, (start, seconds) in sorted(steps.items(), key=lambda item: item[1])
+        if seconds >= LEAST_STEP
+    ]
 
 
 def help_rows(given: argparse.Namespace) -> list[Row]:
@@ -83,6 +94,7 @@ def clinical_rows(given: argparse.Namespace) -> list[Row]:
         Row('  read + N4 + write', work, 's', '', True),
         at_most('clinical run / (read + N4 + write)', found['seconds'] / work, 'times', 2),
         at_most('of it not computing', 100 * (1 - found['compute'] / found['seconds']), '%', 15),
+        *step_rows(found['steps']),
     ]
 
 
@@ -110,6 +122,7 @@ def research_rows(given: argparse.Namespace) -> list[Row]:
             'times',
             1.02,
         ),
+        *step_rows(found['steps']),
     ]
 
 
@@ -256,6 +269,7 @@ def main() -> int:
              '' if not row['target'] else 'yes' if row['met'] else 'no']
             for key in ROWS
             for row in document.get(key) or ()
+            if not row['what'].startswith(STEP)
         ]  # fmt: skip
         write_table(given.table, lines)
     return int(any(not row['met'] for key in ROWS for row in document.get(key) or ()))

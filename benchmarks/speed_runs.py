@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from resources import SIDECAR, children, private_mb, resident_mb, write_series
 
@@ -151,17 +152,18 @@ class Memory:
             self.peak_mb = max(self.peak_mb, held)
 
 
-def timed(shape: tuple[int, int, int], volumes: int, repeats: int) -> dict[str, float]:
+def timed(shape: tuple[int, int, int], volumes: int, repeats: int) -> dict[str, Any]:
     """Time one run after a small one that has the libraries imported.
 
     Returns
     -------
     dict
         ``seconds`` (the least of some), ``compute`` of that run, ``processor`` (seconds of all
-        its threads), and ``memory_mb`` and ``usual_mb``, the largest and the middle peak of what
-        its process and a fork beside it held in as many further runs, libraries included.
+        its threads), ``steps`` (start and seconds of each), and ``memory_mb`` and ``usual_mb``,
+        the largest and the middle peak of what its process and a fork beside it held in as many
+        further runs, libraries included.
     """
-    best: dict[str, float] = {}
+    best: dict[str, Any] = {}
     with folders() as (raw, out, work):
         write_series(raw, *WARM, subject='00')
         write_series(raw, shape, volumes, subject='01')
@@ -183,6 +185,7 @@ def timed(shape: tuple[int, int, int], volumes: int, repeats: int) -> dict[str, 
                     'processor': seconds
                     - covered((start, start + took) for start, took, *_ in steps.values())
                     + sum(cpu for *_, cpu, _ in steps.values()),
+                    'steps': {name: times[:2] for name, times in steps.items()},
                 }
         peaks = []
         for _ in range(repeats):  # apart, since looking at memory takes time
