@@ -29,6 +29,7 @@ MAX_TEXT_BYTES = 1024**2
 
 _CHUNK = 1024**2
 _GZIP = 31  # zlib's window bits for a gzip member with its header and sums
+_RESERVED = 0xE0  # flags of a gzip member that mean nothing yet (RFC 1952), which ISA-L overlooks
 _HEAD = 4096
 _UNREADABLE = (nb.filebasedimages.ImageFileError, nb.spatialimages.HeaderDataError)
 
@@ -140,7 +141,7 @@ def _inflate(
     file: BinaryIO, digest: hashlib._Hash, name: str, library: ModuleType
 ) -> Iterator[bytes]:
     """Yield what a gzip file holds in pieces, each member's CRC and length checked."""
-    member = library.decompressobj(wbits=_GZIP)
+    member, begun = library.decompressobj(wbits=_GZIP), False
     for raw in _plain(file, digest):
         while raw:
             if member is None:
@@ -148,8 +149,11 @@ def _inflate(
                 raw = raw.lstrip(b'\0')
                 if not raw:
                     break
-                member = library.decompressobj(wbits=_GZIP)
+                member, begun = library.decompressobj(wbits=_GZIP), False
             try:
+                if not begun and len(raw) > 3 and raw[3] & _RESERVED:
+                    raise library.error('unknown header flags set')
+                begun = True
                 chunk = member.decompress(raw, _CHUNK)
             except library.error as error:
                 cause = (

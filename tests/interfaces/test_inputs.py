@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from bidsharmony.bids import B0Source, DwiRun, Scanner
+from bidsharmony.interfaces import files
 from bidsharmony.interfaces.files import InputError, read_to_end
 from bidsharmony.interfaces.inputs import (
     NO_DIRECTIONS,
@@ -18,6 +20,7 @@ from bidsharmony.interfaces.inputs import (
     check_run,
     note_twins,
 )
+from bidsharmony.interfaces.voxels import VolumeRanges
 from tests import tiny_dataset
 
 
@@ -240,6 +243,42 @@ def test_two_gzip_members_and_padding_are_whole(image):
     content = gzip.decompress(image.read_bytes())
     image.write_bytes(gzip.compress(content[:900]) + gzip.compress(content[900:]) + bytes(512))
     assert len(read_to_end(image, 'x')) == 64
+
+
+def test_zlib_has_the_last_word(image, monkeypatch):
+    """What the faster library refuses is read again, and every voxel is seen once."""
+
+    class NeverContent:
+        error = ValueError
+
+        class decompressobj:  # noqa: N801
+            def __init__(self, wbits):
+                self.member = zlib.decompressobj(wbits=wbits)
+
+            def decompress(self, raw, most):
+                content = self.member.decompress(raw, most)
+                if self.member.eof:
+                    raise ValueError('it does not like the end')
+                self.eof, self.unconsumed_tail = False, self.member.unconsumed_tail
+                return content
+
+    whole, again = VolumeRanges(), VolumeRanges()
+    digest = read_to_end(image, 'x', ranges=whole)
+    monkeypatch.setattr(files, 'isal_zlib', NeverContent)
+    assert read_to_end(image, 'x', ranges=again) == digest
+    np.testing.assert_array_equal(again.high, whole.high)
+
+
+@pytest.mark.parametrize('flag', [0x20, 0x40, 0x80])
+@pytest.mark.parametrize('which', [0, 1])
+def test_flags_that_mean_nothing_are_damage(image, flag, which):
+    """In the header of any member: zlib refuses them, and ISA-L does not look."""
+    content = gzip.decompress(image.read_bytes())
+    members = [bytearray(gzip.compress(part)) for part in (content[:900], content[900:])]
+    members[which][3] |= flag
+    image.write_bytes(b''.join(members))
+    with pytest.raises(InputError, match='is not valid gzip'):
+        read_to_end(image, 'x')
 
 
 def test_plain_nifti(image):
