@@ -54,7 +54,7 @@ def load_mask(path: str | Path) -> np.ndarray:
 def iterate_volumes(
     path: str | Path, ixs: Iterable[int] | None = None, *, as_stored: bool = False
 ) -> Iterator[np.ndarray]:
-    """Read a series one volume at a time, in float64 and in the order of the file.
+    """Read a series one volume at a time, in the order of the file.
 
     The next volume is read by a thread while the last one is worked at.
 
@@ -70,8 +70,8 @@ def iterate_volumes(
 
     Yields
     ------
-    volume : (I, J, K) float64
-        in the scanner's units, header scaling applied
+    volume : (I, J, K)
+        in the scanner's units, header scaling applied; float64 unless they may stay `as_stored`
     """
     return _ahead(_volumes(path, ixs, as_stored))
 

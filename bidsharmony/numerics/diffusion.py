@@ -84,7 +84,7 @@ def brain_mask(
     zooms : (3,) mm, optional
         Without it, cubic voxels and a field of view of 230 mm are assumed.
     threads : int
-        Of the median filter, half of the time; the mask does not depend on it.
+        Of the median filter; the mask does not depend on it.
 
     Returns
     -------
@@ -132,9 +132,9 @@ def _smooth(b0: np.ndarray, threads: int) -> np.ndarray:
         around = sliding_window_view(np.pad(b0, 1, mode='symmetric'), (3, 3, 3))
 
         def medians(windows: np.ndarray) -> np.ndarray:
-            sorted_to_half = windows.reshape(*windows.shape[:2], 27)
-            sorted_to_half.partition(13, axis=-1)
-            return sorted_to_half[..., 13].copy()
+            values = np.array(windows, order='C').reshape(*windows.shape[:2], 27)
+            values.partition(13, axis=-1)
+            return values[..., 13].copy()
 
         b0 = np.stack(in_threads(threads, medians, around))
     return b0

@@ -20,7 +20,7 @@ SMALLEST_EXACT = float(np.finfo(np.float32).tiny) / 1e-7
 compared: they are rounding, not signal."""
 
 
-_TINIEST = float(np.nextafter(0, 1))
+_TINIEST = float(np.nextafter(0, 1))  # the least number above 0
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -140,7 +141,9 @@ def trace_weighted(
     shell = trace_shell(without_b0, b0_threshold=0.0)
     found = np.array(shell.ixs)
     directions = unit_directions(np.asarray(bvecs, np.float64))[found]
-    s0 = np.maximum(mean_of(read(b0_ixs.tolist())), 0).astype(np.float64)
+    b0s = iter(read(b0_ixs.tolist()))
+    first = np.asarray(next(b0s))
+    s0 = np.maximum(mean_of(chain([first], b0s)), 0).astype(np.float64)
     fitted = determines_tensor(directions)
     near = np.zeros(s0.shape, bool)
     if fitted:
@@ -152,6 +155,7 @@ def trace_weighted(
         bvals[found] - b_zero,
         directions,
         held_mb=held_mb,
+        held_type=first.dtype if first.dtype in (np.int16, np.uint16) else np.dtype(np.float32),
         threads=threads,
     )
     adc = np.clip(adc, 0, ADC_LIMIT)
@@ -173,24 +177,27 @@ def _diffusivity(
     directions: np.ndarray,
     *,
     held_mb: float,
+    held_type: np.dtype,
     threads: int,
 ) -> np.ndarray:
     """Find mean diffusivities, by tensors where `near` is, (I, J, K) mm2/s; 0 without a signal.
 
     As the volumes of the shell pass, those outside are averaged and the signals near are kept.
+    Integers of two bytes are kept as such, in half of the memory of numbers that hold any.
     """
     adc = np.zeros(s0.size)
     flat = s0.reshape(-1, order='F')
     outside, inside = places_in_file((s0 > 0) & ~near), places_in_file(near)
     level, total = flat[outside], np.zeros(len(outside))
     lowest = np.exp(-bvals * ADC_LIMIT)[:, None]
-    parts = max(1, int(np.ceil(4 * len(inside) * len(bvals) / (held_mb * 2**20))))
+    size = held_type.itemsize * len(inside) * len(bvals)
+    parts = max(1, int(np.ceil(size / (held_mb * 2**20))))
     for part, places in enumerate(np.array_split(inside, parts)):
-        kept = np.empty((len(bvals), len(places)), np.float32)
+        kept = np.empty((len(bvals), len(places)), held_type)
         for ix, volume in enumerate(shell()):
             values = volume.reshape(-1, order='F')
-            if ix == 0 and values.dtype in (np.int16, np.uint16):
-                kept = np.empty(kept.shape, values.dtype)  # half the memory, the same numbers
+            if values.dtype != kept.dtype and kept.dtype != np.float32:
+                kept = kept.astype(np.float32)  # whoever reads gives volumes of several kinds
             kept[ix] = finite(values[places])
             if part == 0:
                 for start in range(0, len(outside), IN_CACHE):
@@ -200,7 +207,8 @@ def _diffusivity(
 
         def fit(some: slice, places: np.ndarray = places, kept: np.ndarray = kept) -> None:
             s0_here = flat[places[some]]
-            ratio = np.maximum(kept[:, some] / s0_here, lowest)
+            # once more: what a float64 holds may be too large for a float32
+            ratio = np.maximum(finite(kept[:, some]) / s0_here, lowest)
             adc[places[some]] = fit_mean_diffusivities(ratio.T, bvals, directions)
 
         in_threads(threads, fit, chunks(len(places), len(bvals)))

@@ -60,6 +60,28 @@ def test_series_round_trip(series, tmp_path):
     assert codes == [1, 2]
 
 
+@pytest.mark.parametrize('kind', ['i1', 'u1', '<i2', '>i2', '<u2', '<i4', '<f4', '>f4', '<f8'])
+@pytest.mark.parametrize('slope', [None, 0.5])
+@pytest.mark.parametrize('ending', ['.nii', '.nii.gz'])
+def test_volumes_as_stored_are_the_same_numbers(kind, slope, ending, tmp_path, rng):
+    """They are left as they are where nothing scales them, and have four bytes at most."""
+    stored = rng.integers(0, 100, (4, 3, 2, 3)).astype(kind)
+    header = nb.Nifti1Header(endianness='>' if kind.startswith('>') else '<')
+    header.set_data_dtype(stored.dtype)
+    image = nb.Nifti1Image(stored, np.eye(4), header)
+    if slope is not None:
+        image.header.set_slope_inter(slope, -3)
+    path = tmp_path / f'dwi{ending}'
+    nb.save(image, path)
+    read = list(iterate_volumes(path, as_stored=True))
+    for volume, expected in zip(read, iterate_volumes(path), strict=True):
+        np.testing.assert_array_equal(volume, expected)
+        assert expected.dtype == np.float64
+    stays = slope is None and stored.itemsize <= 4
+    assert read[0].dtype == (nb.load(path).get_data_dtype() if stays else np.float64)
+    assert nb.load(path).get_data_dtype() == stored.dtype
+
+
 def test_free_text_stays_behind(series, tmp_path):
     """Converters write times into the header; outputs have none."""
     path = save_volume(

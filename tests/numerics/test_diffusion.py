@@ -89,7 +89,7 @@ def test_no_brain_in_a_constant_image(value):
     assert not brain_mask(np.full((9, 9, 3), value)).any()
 
 
-@pytest.mark.parametrize('shape', [(24, 20, 7), (3, 18, 16), (5, 6, 1)])
+@pytest.mark.parametrize('shape', [(24, 20, 7), (3, 18, 16), (5, 6, 1), (5, 1, 1)])
 def test_heads_are_smoothed_as_dipy_does(shape, rng):
     """The medians of dipy's filter to the bit, borders included, on any number of threads."""
     image = rng.gamma(2, 100, shape).astype(np.float32)

@@ -133,6 +133,16 @@ def test_bad_signals_stay_where_they_are(count, value):
     np.testing.assert_array_equal(found.trace[3], clean.trace[3])
 
 
+def test_a_signal_that_no_float32_holds_counts_as_lost():
+    """As what is not finite does."""
+    series, bvals, bvecs = acquire(DIRECTIONS[30], 1000)
+    huge, lost = series.copy(), series.copy()
+    huge[2, 0, 0, 4], lost[2, 0, 0, 4] = 1e39, 0
+    with np.errstate(over='ignore'):
+        found = summarise(huge, bvals, bvecs)
+    np.testing.assert_array_equal(found.adc, summarise(lost, bvals, bvecs).adc)
+
+
 def test_outside_the_mask_there_is_an_image_too():
     """The network sees the whole slice: outside the mask the geometric mean goes on."""
     series, bvals, bvecs = acquire(DIRECTIONS[30], 1000, eigenvalues=(MD, MD, MD))
@@ -161,3 +171,22 @@ def test_a_series_on_a_disk_is_read_in_parts(rng):
     assert asked[0] == 2
     assert len(asked) > 2
     assert set(asked[1:]) == {30}
+
+
+@pytest.mark.parametrize('kinds', [(np.uint16,), ('>i2',), (np.int16, np.float64)])
+@pytest.mark.parametrize('count', [3, 30])
+def test_volumes_may_be_of_any_kind(kinds, count):
+    """Integers of two bytes, as files hold them, in either order, and kinds that change."""
+    series, bvals, bvecs = acquire(DIRECTIONS[count], 1000, s0=60_000 if len(kinds) == 1 else 900)
+    stored = np.rint(series / 2 if '>i2' in kinds else series)
+
+    def read(ixs):
+        return (stored[..., ix].astype(kinds[ix > 2 and len(kinds) > 1]) for ix in ixs)
+
+    if len(kinds) > 1:
+        stored[..., 4] *= 100  # more than two bytes hold
+    options = {'b0_ixs': [0, 1], 'mask': MASK}
+    found = trace_weighted(read, bvals, bvecs, **options)
+    whole = trace_weighted(stored, bvals, bvecs, **options)
+    np.testing.assert_array_equal(found.adc, whole.adc)
+    np.testing.assert_array_equal(found.trace, whole.trace)
