@@ -212,14 +212,14 @@ class Pixels(Artist):
     def __init__(self, colors: np.ndarray) -> None:
         super().__init__()
         self.set_zorder(0)
-        enlarged = np.rint(255 * colors).astype(np.uint8).repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
-        self._from_below = np.ascontiguousarray(enlarged[::-1])
+        self._from_below = np.rint(255 * colors[::-1]).astype(np.uint8)
 
     def draw(self, renderer: RendererBase) -> None:
         """Copy them to the lower left corner of the axes."""
-        context = renderer.new_gc()
-        corner = self.axes.bbox
-        renderer.draw_image(context, round(corner.x0), round(corner.y0), self._from_below)
+        times = round(ZOOM * self.axes.figure.dpi / DPI)
+        enlarged = self._from_below.repeat(times, axis=0).repeat(times, axis=1)
+        context, corner = renderer.new_gc(), self.axes.bbox
+        renderer.draw_image(context, round(corner.x0), round(corner.y0), enlarged)
         context.restore()
 
 

@@ -55,6 +55,17 @@ def test_every_slice_pixel_becomes_a_block_of_screen_pixels():
     assert len(found) == ZOOM**2
 
 
+def test_denser_pictures_are_larger_ones():
+    """Pixels grow with the text around them."""
+    slices = np.ones((1, 40, 40))
+    shares = []
+    for scale in (1, 2):
+        content = save_png(mosaic(slices, window=(0, 1), title=''), scale=scale)
+        shares.append((np.asarray(Image.open(io.BytesIO(content)).convert('L')) > 250).mean())
+    assert shares[0] > 0.2
+    assert shares[1] == pytest.approx(shares[0], rel=0.02)
+
+
 def test_window_is_linear_from_black_to_white():
     """Half of the window is half of the grey scale."""
     slices = np.full((1, 30, 30), 0.5)
