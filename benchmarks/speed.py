@@ -236,7 +236,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--anatomy', type=Path, help='label maps, for the training')
     parser.add_argument('--only', nargs='+', choices=ROWS, default=list(ROWS))
-    parser.add_argument('--repeats', type=int, default=3, help='of a run; the least counts')
+    parser.add_argument('--repeats', type=int, default=3, help='of a run; the least time counts')
     parser.add_argument('--out', type=Path, help='JSON; rows of other calls stay')
     parser.add_argument('--table', type=Path, help='CSV for the documentation')
     given = parser.parse_args()
