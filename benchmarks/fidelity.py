@@ -47,8 +47,9 @@ from bidsharmony.network.inference import Canonical, harmonize_summary
 from bidsharmony.numerics.bias import estimate_bias
 from bidsharmony.numerics.diffusion import apparent_diffusion, brain_mask, mean_b0
 from bidsharmony.numerics.gradients import B_CANONICAL, parse_bvals, parse_bvecs, trace_shell
-from bidsharmony.numerics.grids import audit_grid, axial_slices, resample_to_shape
+from bidsharmony.numerics.grids import resample_to_shape
 from bidsharmony.numerics.intensity import FLUID_ADC, noise_sigma, robust_scale
+from bidsharmony.numerics.planes import audit_grid, axial_slices
 from bidsharmony.numerics.slices import throughplane_kernel
 from bidsharmony.numerics.trace import trace_weighted
 from bidsharmony.viz.figure import save_png

@@ -28,7 +28,8 @@ from bidsharmony.evaluation.preservation import lesion_figures
 from bidsharmony.interfaces.compare import npz_bytes
 from bidsharmony.network.training import TESTING, load_individuals
 from bidsharmony.network.weights import load_weights
-from bidsharmony.numerics.grids import AUDIT_STEP, resample_to_shape
+from bidsharmony.numerics.grids import resample_to_shape
+from bidsharmony.numerics.planes import AUDIT_STEP
 from bidsharmony.numerics.rounding import rounded
 from bidsharmony.physics.heads import Head
 from bidsharmony.physics.protocol import Protocol, held_out_scanners

@@ -16,7 +16,7 @@ from bidsharmony.evaluation.forest import (
     gray_window,
     probe_features,
 )
-from bidsharmony.numerics.grids import AUDIT_PIXEL
+from bidsharmony.numerics.planes import AUDIT_PIXEL
 
 MOST_FOLDS = 10
 """Up to so many subjects, each is a fold of its own."""

@@ -11,7 +11,7 @@ from statistics import median_low
 import numpy as np
 
 from bidsharmony.evaluation.finished import QC_SUFFIX, FinishedRun, Unused, read_slices
-from bidsharmony.numerics.grids import AUDIT_SIZE
+from bidsharmony.numerics.planes import AUDIT_SIZE
 
 MAX_SLICES = 2100
 """Of all scanners together."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bidsharmony.numerics.grids import AUDIT_PIXEL, audit_planes, axial_slices
+from bidsharmony.numerics.planes import AUDIT_PIXEL, audit_planes, axial_slices
 from bidsharmony.numerics.spectrum import run_psd
 from bidsharmony.numerics.texture import glcm_features
 
@@ -43,13 +43,13 @@ def audit_arrays(
     b0_after, trace_after : (I', J', K')
         In the canonical unit.
     planes : tuple, optional
-        What `numerics.grids.audit_planes` gives for the mask, where that is known.
+        What `numerics.planes.audit_planes` gives for the mask, where that is known.
 
     Returns
     -------
     dict
         ``before`` and ``after`` (n, 2, 160, 160) float16, channels b0 and trace; ``mask``
-        (n, 160, 160) bool; ``version``. Planes: see `numerics.grids.audit_grid`.
+        (n, 160, 160) bool; ``version``. Planes: see `numerics.planes.audit_grid`.
 
     Raises
     ------

@@ -57,8 +57,8 @@ class CompareRun(SimpleInterface):
     def _run_interface(self, runtime):
         from bidsharmony.evaluation.features import audit_arrays, describe
         from bidsharmony.evaluation.scan import scan_figures
-        from bidsharmony.numerics.grids import audit_planes, axial_slices
         from bidsharmony.numerics.intensity import robust_scale
+        from bidsharmony.numerics.planes import audit_planes, axial_slices
         from bidsharmony.viz.run import run_figures
 
         image = nb.load(self.inputs.b0_before)
@@ -138,7 +138,7 @@ class ShowMaps(SimpleInterface):
     output_spec = _ShowMapsOutput
 
     def _run_interface(self, runtime):
-        from bidsharmony.numerics.grids import audit_planes, axial_slices
+        from bidsharmony.numerics.planes import audit_planes, axial_slices
         from bidsharmony.viz.run import map_figures
 
         image = nb.load(self.inputs.mask_file)

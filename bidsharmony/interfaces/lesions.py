@@ -51,8 +51,8 @@ class MeasureLesions(SimpleInterface):
 
     def _run_interface(self, runtime):
         from bidsharmony.evaluation.preservation import CHANNELS, lesion_figures
-        from bidsharmony.numerics.grids import axial_slices, planes_of_most
         from bidsharmony.numerics.intensity import robust_scale
+        from bidsharmony.numerics.planes import axial_slices, planes_of_most
         from bidsharmony.viz.figure import save_png
         from bidsharmony.viz.mosaic import lesion_pair
 

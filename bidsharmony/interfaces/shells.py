@@ -81,7 +81,7 @@ class ShowSeries(SimpleInterface):
 
     def _run_interface(self, runtime):
         from bidsharmony.numerics.directions import largest_gap, world_directions
-        from bidsharmony.numerics.grids import audit_planes, axial_slices
+        from bidsharmony.numerics.planes import audit_planes, axial_slices
         from bidsharmony.viz.figure import save_png
         from bidsharmony.viz.series import gradient_spheres, shell_mosaic
 

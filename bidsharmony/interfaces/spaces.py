@@ -166,7 +166,7 @@ class BringToSpace(SimpleInterface):
 
     def _show(self, folder, moved, template, its_brain, affine):
         """Draw slices of the b=0 with the outlines of the template."""
-        from bidsharmony.numerics.grids import audit_grid, axial_slices
+        from bidsharmony.numerics.planes import audit_grid, axial_slices
         from bidsharmony.viz.figure import save_png
         from bidsharmony.viz.spaces import in_template
 

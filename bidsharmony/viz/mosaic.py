@@ -206,7 +206,7 @@ def field_map(
     Parameters
     ----------
     slices : (n, H, W)
-        for instance the bias field, cut by ``numerics.grids.axial_slices``
+        for instance the bias field, cut by ``numerics.planes.axial_slices``
     mask : (n, H, W) bool
     title : str
     center : float, optional

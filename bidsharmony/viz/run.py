@@ -46,7 +46,7 @@ def run_figures(
     qc : mapping
         content of the run's ``qc.json``; ``psd``, ``glcm`` and ``network`` are read
     blend : (n, H, W), optional
-        weight of the scan, cut on the audit grid (``numerics.grids.axial_slices``). Without a
+        weight of the scan, cut on the audit grid (``numerics.planes.axial_slices``). Without a
         place where the scan overrules the network there is no picture of it.
     adc : two (n, H, W), optional
         before and after, mm2/s
@@ -96,7 +96,7 @@ def map_figures(
     Parameters
     ----------
     mask : (n, H, W) bool
-        brain on the audit grid (``numerics.grids.axial_slices``)
+        brain on the audit grid (``numerics.planes.axial_slices``)
     gain, bias, uncertainty : (n, H, W), optional
         the maps on that grid; the gain in canonical unit per robust scale, that is, gain x robust
         scale

@@ -30,3 +30,8 @@ AFFINES = {
     'RSA, coronal': along([[2, 0, 0], [0, 0, 2], [0, 2.5, 0]]),
     'oblique': oblique(25, (2, 2, 2.5)),
 }
+
+
+def world(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
+    """Return the position of each voxel, (I, J, K, 3) mm."""
+    return np.moveaxis(np.indices(shape), 0, -1) @ affine[:3, :3].T + affine[:3, 3]
