@@ -16,6 +16,7 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from bidsharmony.interfaces.compare import write_pictures
 from bidsharmony.interfaces.files import read_gradients
 from bidsharmony.interfaces.volumes import load_mask
 from bidsharmony.numerics.gradients import Shell, shells
@@ -104,9 +105,6 @@ class ShowSeries(SimpleInterface):
         figures['gradients'] = gradient_spheres(
             [(b, vectors, largest_gap(vectors)) for b, vectors in pointing if len(vectors)]
         )
-        files = []
-        for desc, figure in figures.items():
-            files.append(Path(runtime.cwd) / f'{desc}.png')
-            files[-1].write_bytes(save_png(figure))
-        self._results['figure_files'] = [str(file) for file in files]
+        pictures = {desc: save_png(figure) for desc, figure in figures.items()}
+        self._results['figure_files'] = write_pictures(Path(runtime.cwd), pictures)
         return runtime
