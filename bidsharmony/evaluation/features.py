@@ -49,7 +49,7 @@ def audit_arrays(
     -------
     dict
         ``before`` and ``after`` (n, 2, 160, 160) float16, channels b0 and trace; ``mask``
-        (n, 160, 160) bool; ``version``. Planes: see `numerics.planes.audit_grid`.
+        (n, 160, 160) bool; ``version``. Planes: see `numerics.planes.audit_planes`.
 
     Raises
     ------

@@ -24,19 +24,17 @@ AUDIT_SPAN = 100.0
 _EDGE = 1e-6  # voxels: a point on the very edge of the field of view is inside
 
 
-def audit_grid(
-    mask: np.ndarray,
-    affine: np.ndarray,
-    *,
-    size: int = AUDIT_SIZE,
-    pixel: float = AUDIT_PIXEL,
-    step: float = AUDIT_STEP,
-    span: float = AUDIT_SPAN,
-) -> list[np.ndarray]:
-    """Lay world-axial planes through the middle of a brain.
+def audit_grid(mask: np.ndarray, affine: np.ndarray) -> list[np.ndarray]:
+    """Lay planes through a brain as `audit_planes` does, and give them alone."""
+    return audit_planes(mask, affine)[0]
 
-    Planes are centred on the mask in x and y, `step` apart and spread evenly about the middle of
-    the mask in z, over its height but at most `span`. Planes that miss the mask are left out.
+
+def audit_planes(mask: np.ndarray, affine: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """Lay world-axial planes through the middle of a brain, and cut its mask along them.
+
+    Planes are centred on the mask in x and y, `AUDIT_STEP` apart and spread evenly about the
+    middle of the mask in z, over its height but at most `AUDIT_SPAN`. Planes that miss the mask
+    are left out.
 
     Rows run from anterior to posterior, columns from the subject's right to the left: shown by
     ``imshow``, the subject's left is on the right of the picture (radiological convention).
@@ -46,15 +44,12 @@ def audit_grid(
     mask : (I, J, K) bool
     affine : (4, 4)
         Voxel to RAS+ mm.
-    size : int
-        Rows and columns.
-    pixel, step, span : float
-        mm.
 
     Returns
     -------
-    list of (4, 4) float64
+    planes : list of (4, 4) float64
         (row, column, 0, 1) of each plane to mm, from inferior to superior.
+    cuts : (n, 160, 160) bool
 
     Raises
     ------
@@ -63,38 +58,10 @@ def audit_grid(
 
     Examples
     --------
-    >>> planes = audit_grid(np.ones((8, 8, 4), bool), np.diag([2.0, 2.0, 5.0, 1.0]))
-    >>> [float(plane[2, 3]) for plane in planes]
-    [0.0, 5.0, 10.0, 15.0]
-    """
-    return audit_planes(mask, affine, size=size, pixel=pixel, step=step, span=span)[0]
-
-
-def audit_planes(
-    mask: np.ndarray,
-    affine: np.ndarray,
-    *,
-    size: int = AUDIT_SIZE,
-    pixel: float = AUDIT_PIXEL,
-    step: float = AUDIT_STEP,
-    span: float = AUDIT_SPAN,
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """Lay planes as `audit_grid` does, and cut the mask along them.
-
-    Parameters
-    ----------
-    mask, affine, size, pixel, step, span
-        See `audit_grid`.
-
-    Returns
-    -------
-    planes : list of (4, 4) float64
-    cuts : (n, size, size) bool
-
-    Raises
-    ------
-    ValueError
-        If the mask is empty.
+    >>> mask = np.ones((8, 8, 4), bool)
+    >>> planes, cuts = audit_planes(mask, np.diag([2.0, 2.0, 5.0, 1.0]))
+    >>> [float(plane[2, 3]) for plane in planes], cuts.shape
+    ([0.0, 5.0, 10.0, 15.0], (4, 160, 160))
     """
     mask, affine = np.asarray(mask, bool), np.asarray(affine, np.float64)
     voxels = np.argwhere(mask)
@@ -104,18 +71,20 @@ def audit_planes(
     middle = (centres.min(axis=0) + centres.max(axis=0)) / 2
     # the mask reaches half a voxel beyond its outermost centres
     height = np.ptp(centres[:, 2]) + np.abs(affine[2, :3]).max()
-    count = max(1, int(min(span, height) / step + _EDGE))
-    planes, cuts, share = [], [np.zeros((0, size, size), bool)], mask.astype(np.float32)
-    for z in middle[2] + step * (np.arange(count) - (count - 1) / 2):
+    count = max(1, int(min(AUDIT_SPAN, height) / AUDIT_STEP + _EDGE))
+    planes, share = [], mask.astype(np.float32)
+    cuts = [np.zeros((0, AUDIT_SIZE, AUDIT_SIZE), bool)]
+    beside = AUDIT_PIXEL * (AUDIT_SIZE - 1) / 2
+    for z in middle[2] + AUDIT_STEP * (np.arange(count) - (count - 1) / 2):
         plane = np.array(
             [
-                [0, -pixel, 0, middle[0] + pixel * (size - 1) / 2],
-                [-pixel, 0, 0, middle[1] + pixel * (size - 1) / 2],
+                [0, -AUDIT_PIXEL, 0, middle[0] + beside],
+                [-AUDIT_PIXEL, 0, 0, middle[1] + beside],
                 [0, 0, 1, z],
                 [0, 0, 0, 1],
             ]
         )
-        cut = _sample(share, affine, plane, size) >= 0.5
+        cut = _sample(share, affine, plane) >= 0.5
         if cut.any():
             planes.append(plane)
             cuts.append(cut[None])
@@ -170,7 +139,7 @@ def planes_of_most(
         for z in heights:
             plane = template.copy()
             plane[2, 3] = z
-            planes.append((float(_sample(data, affine, plane, AUDIT_SIZE).sum()), plane))
+            planes.append((float(_sample(data, affine, plane).sum()), plane))
     chosen: list[np.ndarray] = []
     for amount, plane in sorted(planes, key=lambda pair: -pair[0]):
         if len(chosen) == count or not amount:
@@ -186,10 +155,6 @@ def axial_slices(
     mask: np.ndarray | None = None,
     *,
     grid: Sequence[np.ndarray] | None = None,
-    size: int = AUDIT_SIZE,
-    pixel: float = AUDIT_PIXEL,
-    step: float = AUDIT_STEP,
-    span: float = AUDIT_SPAN,
 ) -> np.ndarray:
     """Interpolate a volume linearly on world-axial planes, ready for display.
 
@@ -205,12 +170,10 @@ def axial_slices(
         The brain on the grid of `data`, for `audit_grid`; not needed with `grid`.
     grid : list of (4, 4), optional
         Planes of `audit_grid`, so that images on several grids are cut alike.
-    size, pixel, step, span
-        See `audit_grid`; `size` holds for `grid` too.
 
     Returns
     -------
-    (n, size, size) float32
+    (n, 160, 160) float32
         0 outside the volume.
 
     Raises
@@ -228,16 +191,16 @@ def axial_slices(
     if grid is None:
         if mask is None:
             raise ValueError('axial planes need a mask or a grid')
-        grid = audit_grid(mask, affine, size=size, pixel=pixel, step=step, span=span)
+        grid = audit_grid(mask, affine)
     data = np.asarray(data, np.float32)
-    slices = [_sample(data, affine, plane, size) for plane in grid]
-    return np.stack(slices) if slices else np.zeros((0, size, size), np.float32)
+    slices = [_sample(data, affine, plane) for plane in grid]
+    return np.stack(slices) if slices else np.zeros((0, AUDIT_SIZE, AUDIT_SIZE), np.float32)
 
 
-def _sample(data: np.ndarray, affine: np.ndarray, plane: np.ndarray, size: int) -> np.ndarray:
-    """Interpolate a volume linearly on one plane, (size, size) float32, 0 outside the volume."""
+def _sample(data: np.ndarray, affine: np.ndarray, plane: np.ndarray) -> np.ndarray:
+    """Interpolate a volume linearly on one plane, (160, 160) float32, 0 outside the volume."""
     to_voxel = np.linalg.inv(affine) @ plane
-    row, column = np.meshgrid(np.arange(size), np.arange(size), indexing='ij')
+    row, column = np.indices((AUDIT_SIZE, AUDIT_SIZE))
     points = np.stack([row, column]).reshape(2, -1)
     # products of sums, not a matrix product: bits must not depend on threads
     voxels = np.stack(
@@ -247,4 +210,4 @@ def _sample(data: np.ndarray, affine: np.ndarray, plane: np.ndarray, size: int) 
     inside = ((voxels >= -0.5 - _EDGE) & (voxels <= limits)).all(axis=0)
     values = np.zeros(points.shape[1], np.float32)
     values[inside] = ndimage.map_coordinates(data, voxels[:, inside], order=1, mode='nearest')
-    return values.reshape(size, size)
+    return values.reshape(AUDIT_SIZE, AUDIT_SIZE)
